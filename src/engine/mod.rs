@@ -1,0 +1,1 @@
+//! Answers from (rules, view, question): check, expand, lists, explanations.

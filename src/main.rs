@@ -1,0 +1,3 @@
+//! The `relata` program: parses arguments and hands over to the command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! gRPC: one file per RPC, wire conversion, errors, lifecycle.

@@ -1,0 +1,101 @@
+//! Arrows between modules point one way. Reads the `use` lines and paths of every source file
+//! and says which file broke which rule.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each layer may name of the crate's own modules, in reading order.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("time", &[]),
+    ("context", &[]),
+    ("tuple", &["time", "context"]),
+    ("revision", &["time"]),
+    ("condition", &["time", "context", "tuple"]),
+    ("schema", &["time", "context", "tuple", "condition"]),
+    ("graph", &["time", "context", "tuple", "schema"]),
+    ("engine", &["time", "context", "tuple", "schema", "condition", "graph"]),
+    ("datastore", &["time", "context", "tuple", "revision"]),
+    ("feed", &["time", "context", "tuple", "revision", "schema", "graph", "datastore"]),
+];
+
+/// Crates that only some layers may name.
+const RESERVED: &[(&str, &[&str])] = &[
+    ("tonic", &["server", "cli", "lib", "main"]),
+    ("prost", &["server", "cli", "lib", "main"]),
+    ("prost_types", &["server", "cli", "lib", "main"]),
+    ("axum", &["server"]),
+    ("sqlx", &["datastore"]),
+    ("rusqlite", &["datastore"]),
+    ("clap", &["cli", "main"]),
+    ("tokio", &["datastore", "feed", "server", "cli", "main"]),
+    ("dashmap", &["feed", "server"]),
+    ("pest", &["schema", "condition"]),
+];
+
+/// Ways to read a clock, which the core takes as a parameter instead.
+const CLOCKS: &[&str] = &["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"];
+const CLOCKLESS: &[&str] = &["time", "context", "tuple", "schema", "condition", "graph", "engine"];
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a readable source tree") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Whether `text` names `module` as the head of a path, as in `tonic::Status`.
+fn names(text: &str, module: &str) -> bool {
+    let pattern = format!("{module}::");
+    text.match_indices(&pattern).any(|(at, _)| {
+        text.get(..at)
+            .and_then(|before| before.chars().next_back())
+            .is_none_or(|previous| !previous.is_alphanumeric() && previous != '_' && previous != ':')
+    })
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 10, "found only {} source files under {}", files.len(), root.display());
+
+    let mut broken = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&root).expect("under src").to_path_buf();
+        let first = relative.components().next().expect("a path").as_os_str().to_string_lossy().into_owned();
+        let layer = first.trim_end_matches(".rs");
+        let text = fs::read_to_string(&file).expect("a readable file");
+        let code: String = text
+            .lines()
+            .take_while(|line| !line.starts_with("#[cfg(test)]"))
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
+
+        if let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == layer) {
+            for module in code.split("crate::").skip(1) {
+                let module: String =
+                    module.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if !module.is_empty() && module != layer && !allowed.contains(&module.as_str()) {
+                    broken.push(format!("{}: {layer}/ may not use crate::{module}", relative.display()));
+                }
+            }
+        }
+        for (dependency, layers) in RESERVED {
+            if names(&code, dependency) && !layers.contains(&layer) {
+                broken.push(format!("{}: {layer}/ may not name {dependency}", relative.display()));
+            }
+        }
+        if CLOCKLESS.contains(&layer) {
+            for clock in CLOCKS.iter().filter(|clock| code.contains(**clock)) {
+                broken.push(format!("{}: {layer}/ may not read a clock ({clock})", relative.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

@@ -1,0 +1,5 @@
+//! Everything that is tested from outside, in one binary: linking is the cost of a test run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod layering;
