@@ -14,6 +14,7 @@ pub mod graph;
 pub mod revision;
 pub mod schema;
 pub mod server;
+pub mod store_file;
 pub mod time;
 pub mod tuple;
 
