@@ -1,0 +1,145 @@
+//! Conditions and expiries of the few tuples that carry any, each distinct one kept once.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+
+use super::index::IndexFull;
+use super::view::AttributesId;
+use crate::context::Value;
+use crate::tuple::Attributes;
+
+/// Ids from here up belong to one question's overlay.
+pub(super) const LOCAL: u32 = 1 << 31;
+
+/// The attributes of an edge in four bytes; zero is the usual, plain tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Carried(u32);
+
+impl Carried {
+    pub(super) const PLAIN: Self = Self(0);
+
+    pub(super) fn id(self) -> Option<AttributesId> {
+        self.0.checked_sub(1).map(AttributesId)
+    }
+}
+
+impl From<AttributesId> for Carried {
+    fn from(AttributesId(id): AttributesId) -> Self {
+        Self(id + 1)
+    }
+}
+
+/// By id; `None` for ids waiting to be used again. Persistent, part of every snapshot.
+pub(super) type Shelf = imbl::Vector<Option<Arc<Attributes>>>;
+
+/// The writer's side: finds equal attributes, and counts the tuples that carry them.
+#[derive(Default)]
+pub(super) struct Interner {
+    hasher: RandomState,
+    by_value: HashTable<Slot>,
+    references: Vec<u32>,
+    free: Vec<u32>,
+}
+
+/// An id in the table of values, with its hash so that growing the table reads no attributes.
+struct Slot {
+    hash: u64,
+    id: u32,
+}
+
+impl Interner {
+    /// The id of `attributes` for one more tuple.
+    pub(super) fn acquire(
+        &mut self,
+        shelf: &mut Shelf,
+        attributes: &Attributes,
+    ) -> Result<Carried, IndexFull> {
+        if attributes.is_plain() {
+            return Ok(Carried::PLAIN);
+        }
+        let hash = hash(&self.hasher, attributes);
+        let same =
+            |slot: &Slot| matches!(shelf.get(slot.id as usize), Some(Some(kept)) if **kept == *attributes);
+        if let Some(Slot { id, .. }) = self.by_value.find(hash, same) {
+            if let Some(count) = self.references.get_mut(*id as usize) {
+                *count += 1;
+            }
+            return Ok(AttributesId(*id).into());
+        }
+        let kept = Some(Arc::new(attributes.clone()));
+        let id = if let Some(id) = self.free.pop() {
+            shelf.set(id as usize, kept);
+            if let Some(count) = self.references.get_mut(id as usize) {
+                *count = 1;
+            }
+            id
+        } else {
+            let id = u32::try_from(shelf.len()).unwrap_or(LOCAL);
+            if id >= LOCAL {
+                return Err(IndexFull { what: "conditions and expiries" });
+            }
+            shelf.push_back(kept);
+            self.references.push(1);
+            id
+        };
+        self.by_value.insert_unique(hash, Slot { hash, id }, |slot| slot.hash);
+        Ok(AttributesId(id).into())
+    }
+
+    /// One tuple less carries it; the last one frees the id. Older snapshots keep their shelf.
+    pub(super) fn release(&mut self, shelf: &mut Shelf, carried: Carried) {
+        let Some(AttributesId(id)) = carried.id() else { return };
+        let Some(count) = self.references.get_mut(id as usize) else { return };
+        *count = count.saturating_sub(1);
+        if *count > 0 {
+            return;
+        }
+        let Some(gone) = shelf.get_mut(id as usize).and_then(Option::take) else { return };
+        if let Ok(slot) = self.by_value.find_entry(hash(&self.hasher, &gone), |slot| slot.id == id) {
+            slot.remove();
+        }
+        self.free.push(id);
+    }
+}
+
+/// Equal attributes have equal hashes. Contexts nest as deep as their sender likes, so the walk
+/// keeps its own stack.
+fn hash(hasher: &RandomState, attributes: &Attributes) -> u64 {
+    let mut state = hasher.build_hasher();
+    attributes.expires_at.hash(&mut state);
+    if let Some(condition) = &attributes.condition {
+        condition.name.hash(&mut state);
+        let mut open: Vec<&Value> = Vec::new();
+        for (name, value) in &condition.context.0 {
+            name.hash(&mut state);
+            open.push(value);
+        }
+        while let Some(value) = open.pop() {
+            std::mem::discriminant(value).hash(&mut state);
+            match value {
+                Value::Null => {}
+                Value::Bool(value) => value.hash(&mut state),
+                Value::Int(value) => value.hash(&mut state),
+                Value::Uint(value) => value.hash(&mut state),
+                // Zero equals minus zero, so both hash alike.
+                Value::Double(value) => (value + 0.0).to_bits().hash(&mut state),
+                Value::String(text) => text.hash(&mut state),
+                Value::List(items) => {
+                    items.len().hash(&mut state);
+                    open.extend(items);
+                }
+                Value::Map(entries) => {
+                    entries.len().hash(&mut state);
+                    for (name, value) in entries {
+                        name.hash(&mut state);
+                        open.push(value);
+                    }
+                }
+            }
+        }
+    }
+    state.finish()
+}

@@ -1,0 +1,128 @@
+//! A store's live tuples at one revision, frozen.
+
+use std::sync::Arc;
+
+use super::attributes::{Carried, Shelf};
+use super::dictionary::{Dictionary, WILDCARD};
+use super::symbols::{Kind, KindSymbol, RelationSymbol, Symbols};
+use super::view::Ordinal;
+use crate::tuple::{Attributes, Subject, Tuple, TupleKey};
+
+/// Where a tuple stands when it is looked up from its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Forward {
+    pub(super) object: Ordinal,
+    pub(super) relation: RelationSymbol,
+    pub(super) kind: KindSymbol,
+    pub(super) node: Ordinal,
+}
+
+/// Where a tuple stands when it is looked up from its subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reverse {
+    pub(super) node: Ordinal,
+    pub(super) kind: KindSymbol,
+    pub(super) relation: RelationSymbol,
+    pub(super) object: Ordinal,
+}
+
+impl Forward {
+    pub(super) fn reversed(self) -> Reverse {
+        let Self { object, relation, kind, node } = self;
+        Reverse { node, kind, relation, object }
+    }
+}
+
+/// Everything a reader can reach. Every part is persistent: cloning shares, changing copies the
+/// path to the change.
+#[derive(Clone, Default)]
+pub(super) struct State {
+    pub(super) forward: imbl::OrdMap<Forward, Carried>,
+    pub(super) reverse: imbl::OrdMap<Reverse, Carried>,
+    pub(super) symbols: Arc<Symbols>,
+    pub(super) dictionary: Dictionary,
+    pub(super) shelf: Shelf,
+}
+
+impl State {
+    /// Where the tuple stands, if all its names are known.
+    pub(super) fn locate(&self, key: &TupleKey) -> Option<Forward> {
+        Some(Forward {
+            relation: self.symbols.relation(key.object.object_type(), &key.relation)?,
+            kind: self.symbols.kind(&key.subject)?,
+            object: self.dictionary.ordinal(&key.object)?,
+            node: match &key.subject {
+                Subject::Wildcard(_) => WILDCARD,
+                Subject::Object(object) | Subject::Userset(object, _) => self.dictionary.ordinal(object)?,
+            },
+        })
+    }
+
+    /// The attributes behind what an edge carries.
+    pub(super) fn carried(&self, carried: Carried) -> Attributes {
+        carried.id().and_then(|id| self.shelf.get(id.0 as usize)?.as_deref().cloned()).unwrap_or_default()
+    }
+
+    fn key(&self, at: Forward) -> Option<TupleKey> {
+        let node = || self.dictionary.name(at.node).cloned();
+        Some(TupleKey {
+            object: self.dictionary.name(at.object)?.clone(),
+            relation: self.symbols.relation_name(at.relation)?.clone(),
+            subject: match at.kind.unpack() {
+                Kind::Object => Subject::Object(node()?),
+                Kind::Wildcard(symbol) => Subject::Wildcard(self.symbols.type_name(symbol)?.clone()),
+                Kind::Userset(symbol) => {
+                    Subject::Userset(node()?, self.symbols.relation_name(symbol)?.clone())
+                }
+            },
+        })
+    }
+}
+
+/// The live tuples of a store at one revision. Never changes; a clone is one counter.
+#[derive(Clone)]
+pub struct Snapshot(pub(super) Arc<State>);
+
+impl Snapshot {
+    /// How many tuples there are, expired ones that have not been removed included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.forward.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.forward.is_empty()
+    }
+
+    /// How many distinct objects the tuples name, on either side.
+    #[must_use]
+    pub fn objects(&self) -> usize {
+        self.0.dictionary.len()
+    }
+
+    /// What a tuple carries; `None`: there is no such tuple.
+    #[must_use]
+    pub fn tuple(&self, key: &TupleKey) -> Option<Attributes> {
+        let at = self.0.locate(key)?;
+        Some(self.0.carried(*self.0.forward.get(&at)?))
+    }
+
+    /// Every tuple, as stored, in no order that means anything.
+    pub fn tuples(&self) -> impl Iterator<Item = Tuple> + '_ {
+        self.0.forward.iter().filter_map(|(at, carried)| {
+            Some(Tuple { key: self.0.key(*at)?, attributes: self.0.carried(*carried) })
+        })
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    /// Its sizes: a store does not fit a log line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("tuples", &self.len())
+            .field("objects", &self.objects())
+            .finish_non_exhaustive()
+    }
+}
