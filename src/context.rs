@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 
 /// A value of a context.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Doubles are equal when their bits are: a stored NaN equals itself, or the tuple that holds it
+/// would look changed for ever.
+#[derive(Debug, Clone)]
 pub enum Value {
     /// JSON `null`.
     Null,
@@ -27,8 +30,22 @@ pub enum Value {
     Map(BTreeMap<String, Value>),
 }
 
-// INVARIANT: equality is used to compare stored attributes, where a NaN equals itself by bits
-// or the tuple would look changed for ever; `PartialEq` on f64 is reflexive for all others.
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Uint(a), Self::Uint(b)) => a == b,
+            (Self::Double(a), Self::Double(b)) => a.to_bits() == b.to_bits(),
+            (Self::String(a), Self::String(b)) => a == b,
+            (Self::List(a), Self::List(b)) => a == b,
+            (Self::Map(a), Self::Map(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
 impl Eq for Value {}
 
 /// Named values: what a request or a tuple supplies to a condition.

@@ -1,14 +1,31 @@
 //! The record: the only place where a fact lives.
 //!
 //! [`Datastore`] is what PostgreSQL and SQLite both do. Everything that decides, as opposed to
-//! storing, is written once above it: which write of a group succeeds ([`decide`]), how a page
-//! of an earlier revision is put together. `docs/ARCHITECTURE.md` follows a Write through here.
+//! storing, is written once above it:
+//!
+//! ```text
+//! a Write:  Committers::write     waits in the store's queue, leaves it in a group
+//!             Datastore::commit   one transaction: locks the store,
+//!               decide::Needs     reads what the group depends on,
+//!               decide::decide    decides each write in order, against an overlay,
+//!               decide::Plan      and stores the net effect with its log entries
+//!           Datastore::notify     after the commit, coalesced
+//!
+//! a Read of an earlier revision:  page::Pinned
+//!             Datastore::tuples   a page of the newest state
+//!             Datastore::log      and the changes since, undone
+//! ```
+//!
+//! How values become columns is shared as well: [`encoding`].
+
+pub mod decide;
+pub mod encoding;
 
 use std::sync::Arc;
 
 use crate::revision::{DatabaseId, Revision, StoreId, WriteId};
 use crate::time::Timestamp;
-use crate::tuple::{Attributes, RelationName, Tuple, TupleKey, TypeName};
+use crate::tuple::{Attributes, Object, ObjectId, RelationName, Subject, Tuple, TupleKey, TypeName};
 
 /// A schema version: a ULID, so that the newest is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +70,7 @@ pub struct Head {
     pub floor: Revision,
     /// The schema in force.
     pub schema: Option<SchemaId>,
-    /// When it was committed.
+    /// When it was committed; before the first write, when the store was created.
     pub committed_at: Timestamp,
 }
 
@@ -92,6 +109,7 @@ pub enum Action {
         preconditions: Vec<Precondition>,
         /// The schema the tuples were validated against. If another one is in force under
         /// the lock, the write fails with [`WriteError::SchemaChanged`] and is validated anew.
+        /// `None`: there was nothing to validate, as in deletions, and any schema will do.
         validated_against: Option<SchemaId>,
     },
     /// Puts a schema in force. Its id is made under the lock.
@@ -151,7 +169,7 @@ pub enum Expectation {
 }
 
 /// Tuples by their parts; an absent part matches anything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TupleFilter {
     /// Type of the object.
     pub object_type: Option<TypeName>,
@@ -181,9 +199,30 @@ impl TupleFilter {
             && part(self.subject_id.as_ref(), key.subject.id())
             && self.subject_relation.as_ref().is_none_or(|wanted| wanted.as_ref() == key.subject.relation())
     }
+
+    /// The one key that can match, if every part is given and they make a key.
+    #[must_use]
+    pub fn exact(&self) -> Option<TupleKey> {
+        let object = Object::new(self.object_type.clone()?, ObjectId::new(self.object_id.as_deref()?).ok()?);
+        let (subject_type, subject_id) = (self.subject_type.clone()?, self.subject_id.as_deref()?);
+        let subject = match (subject_id, self.subject_relation.clone()?) {
+            ("*", None) => Subject::Wildcard(subject_type),
+            (id, relation) => {
+                let object = Object::new(subject_type, ObjectId::new(id).ok()?).ok()?;
+                match relation {
+                    Some(relation) => Subject::Userset(object, relation),
+                    None => Subject::Object(object),
+                }
+            }
+        };
+        Some(TupleKey { object: object.ok()?, relation: self.relation.clone()?, subject })
+    }
 }
 
 /// What a successful write returns.
+///
+/// A write that changes nothing (TOUCH of an identical tuple, DELETE of an absent one) takes no
+/// revision: it returns the head, which already shows what it asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
     /// Its revision: the head, if the write changed nothing and took none.
@@ -215,9 +254,18 @@ pub enum WriteError {
     /// Another schema is in force than the one expected or validated against.
     #[error("another schema is in force")]
     SchemaChanged { in_force: Option<SchemaId> },
-    /// The store does not exist or has been deleted.
-    #[error("the store does not exist")]
-    StoreNotFound,
+}
+
+/// What became of one write of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It succeeded.
+    Committed(Committed),
+    /// It failed, alone.
+    Failed(WriteError),
+    /// It depends on what the group wrote and was not decided: it goes first in the next group.
+    /// Never the first of a group, so the next one decides it.
+    Deferred,
 }
 
 /// One revision of the changelog.
@@ -295,6 +343,9 @@ pub enum DatastoreError {
     /// A live store of that name exists.
     #[error("a store named `{0}` exists")]
     StoreExists(String),
+    /// The database file is served by another process.
+    #[error("`{0}` is in use by another process; stop that one or name another file")]
+    InUse(String),
     /// Anything else: a defect or a misconfiguration.
     #[error("the database refused")]
     Other(#[source] anyhow::Error),
@@ -347,20 +398,17 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
     /// Marks a store deleted; its rows are removed later.
     async fn delete_store(&self, id: StoreId) -> Result<(), DatastoreError>;
 
-    /// Commits a group of writes of one store in one transaction, decided in order. The outer
-    /// error is the whole group's; it means that nothing was written, except
-    /// [`DatastoreError::OutcomeUnknown`].
-    async fn commit(
-        &self,
-        store: StoreId,
-        group: Vec<Write>,
-    ) -> Result<Vec<Result<Committed, WriteError>>, DatastoreError>;
+    /// Commits a group of writes of one store in one transaction, decided in order by
+    /// [`decide::decide`]; one outcome for each write. The error is the whole group's; it means
+    /// that nothing was written, except [`DatastoreError::OutcomeUnknown`].
+    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, DatastoreError>;
 
     /// The heads of several stores in one round trip; deleted stores are absent.
     async fn heads(&self, stores: &[StoreId]) -> Result<Vec<(StoreId, Head)>, DatastoreError>;
 
     /// Log entries from revision `from` on, itself included, in order, whole revisions, until
-    /// about `limit` changes. Revision zero has no entry.
+    /// about `limit` changes, at least one entry if there is any. Revision zero has no entry.
+    /// [`DatastoreError::Trimmed`] if `from` is below the floor; empty if it is above the head.
     async fn log(&self, store: StoreId, from: Revision, limit: u32) -> Result<Vec<LogEntry>, DatastoreError>;
 
     /// Live tuples that match, in key order, after a key, at most `limit`. Expired tuples that
