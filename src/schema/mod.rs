@@ -13,4 +13,4 @@ pub mod rules;
 pub use model::{
     Dialect, RelationDefinition, Restriction, RestrictionSubject, Rewrite, Schema, TypeDefinition,
 };
-pub use rules::{KindId, RelationId, Rule, RuleId, Rules, SubjectKind, TypeId};
+pub use rules::{KindId, RelationId, Rule, RuleId, Rules, SubjectKind, TupleError, TypeId};

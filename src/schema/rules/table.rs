@@ -1,12 +1,11 @@
 //! The rewrite graph: every relation of a schema as rules in one table of dense ids.
-//!
-//! A *goal* of the engine is (object ordinal, [`RuleId`]): eight bytes. The first rules are the
-//! relations themselves, so the goal "has relation r to o" needs no look-up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::analysis::Analysis;
 use crate::condition::Condition;
+use crate::schema::Rewrite;
 use crate::tuple::{ConditionName, RelationName, Subject, TypeName};
 
 /// A type of the schema.
@@ -42,14 +41,13 @@ pub enum SubjectKind {
 
 /// One rule. Operands are rules of the same table and concern the same object, except where
 /// a tuple leads to another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// The relation itself: holds for a reflexive question, else follows [`Rules::expression`].
+    /// As an operand it is another relation of the same object (a computed userset).
     Relation(RelationId),
     /// The tuples stored for the relation.
     This(RelationId),
-    /// Another relation of the same object.
-    Computed(RelationId),
     /// That relation of every object the tupleset's tuples name.
     TupleToUserset {
         /// The relation whose tuples name the objects.
@@ -57,9 +55,9 @@ pub enum Rule {
         /// Per type of object named: the relation asked of it. Types that lack it are absent.
         computed: Vec<(TypeId, RelationId)>,
     },
-    /// Any operand; flattened.
+    /// Any operand; flattened, without repetitions. Without operands it never holds.
     Or(Vec<RuleId>),
-    /// Every operand; flattened, the cheapest first.
+    /// Every operand; flattened, without repetitions, the cheapest first. At least two.
     And(Vec<RuleId>),
     /// The base unless the subtract.
     Not {
@@ -80,7 +78,12 @@ pub struct CompiledRelation {
     /// The rule that defines it.
     pub expression: RuleId,
     /// Which tuples may be written to it, sorted by kind; a kind once per condition.
-    pub allowed: Vec<Allowed>,
+    /// Shared: in dialect 1.0 nearly all relations allow the same long list.
+    pub allowed: Arc<Vec<Allowed>>,
+    /// The relations whose usersets may be written to it, without repetitions.
+    pub usersets: Arc<Vec<RelationId>>,
+    /// The rule as it was written, for Expand.
+    pub rewrite: Rewrite,
 }
 
 /// One way a tuple of a relation may look.
@@ -102,6 +105,7 @@ pub struct Rules {
     pub(super) type_ids: HashMap<TypeName, TypeId>,
     pub(super) relation_ids: HashMap<(TypeId, RelationName), RelationId>,
     pub(super) condition_ids: HashMap<ConditionName, ConditionId>,
+    pub(super) analysis: Analysis,
 }
 
 impl Rules {
@@ -115,6 +119,61 @@ impl Rules {
     #[must_use]
     pub fn relations(&self) -> &[CompiledRelation] {
         &self.relations
+    }
+
+    /// One relation.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by `compile`, which fills the table")]
+    pub fn relation(&self, RelationId(id): RelationId) -> &CompiledRelation {
+        &self.relations[usize::from(id)]
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// One rule.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by `compile`, which fills the table")]
+    pub fn rule(&self, RuleId(id): RuleId) -> &Rule {
+        &self.rules[id as usize]
+    }
+
+    /// The rule that is the relation itself: it has the relation's own number.
+    #[must_use]
+    pub fn relation_rule(&self, RelationId(id): RelationId) -> RuleId {
+        RuleId(u32::from(id))
+    }
+
+    /// The rule that defines a relation.
+    #[must_use]
+    pub fn expression(&self, relation: RelationId) -> RuleId {
+        self.relation(relation).expression
+    }
+
+    /// The relations of a type, in the order of the schema.
+    pub fn relations_of(&self, object_type: TypeId) -> impl Iterator<Item = RelationId> + '_ {
+        self.relations
+            .iter()
+            .zip(0..=u16::MAX)
+            .filter(move |(relation, _)| relation.object_type == object_type)
+            .map(|(_, id)| RelationId(id))
+    }
+
+    /// Whether the schema allows a tuple of the relation with a subject of the kind that carries
+    /// the condition, or none.
+    #[must_use]
+    pub fn allows(&self, relation: RelationId, kind: KindId, condition: Option<&ConditionName>) -> bool {
+        let condition = match condition {
+            None => None,
+            Some(name) => match self.condition_id(name.as_str()) {
+                Some(id) => Some(id),
+                None => return false,
+            },
+        };
+        self.relation(relation).allowed.binary_search(&Allowed { kind, condition }).is_ok()
     }
 
     /// All conditions, by [`ConditionId`].
