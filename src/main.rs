@@ -1,3 +1,7 @@
-//! The `relata` program: parses arguments and hands over to the command line.
+//! The `relata` program: hands its arguments to the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    relata::cli::run(std::env::args_os()).into()
+}

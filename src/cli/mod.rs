@@ -1,1 +1,31 @@
-//! The command line: one file per subcommand.
+//! The command line: `relata` is the server and its client in one binary.
+//!
+//! ```text
+//! args ──parse──▶ Command ──▶ one file per subcommand ──▶ Exit
+//!   settings: flag, RELATA_* variable, context file, default      exit: what each number means
+//!   connect:  a channel with token and deadline                   output, tree: what people and
+//!   wire:     domain values to and from the API                    programs get to see
+//! ```
+
+mod args;
+mod check;
+mod completions;
+mod connect;
+mod context;
+mod exit;
+mod expand;
+mod list_objects;
+mod list_relations;
+mod list_subjects;
+mod output;
+mod question;
+mod schema;
+mod settings;
+mod store;
+mod tree;
+mod tuple;
+mod version;
+mod wire;
+
+pub use args::run;
+pub use exit::Exit;

@@ -11,15 +11,19 @@
 //!               decide::Plan      and stores the net effect with its log entries
 //!           Datastore::notify     after the commit, coalesced
 //!
-//! a Read of an earlier revision:  page::Pinned
+//! a Read of an earlier revision:  page::PinnedReader
 //!             Datastore::tuples   a page of the newest state
 //!             Datastore::log      and the changes since, undone
 //! ```
 //!
 //! How values become columns is shared as well: [`encoding`].
 
+pub mod committer;
 pub mod decide;
 pub mod encoding;
+pub mod page;
+pub mod postgres;
+pub mod sqlite;
 
 use std::sync::Arc;
 
@@ -331,6 +335,11 @@ pub enum DatastoreError {
         "the database is not migrated: it is at version {found}, this binary needs {needed}; run `relata migrate`"
     )]
     NotMigrated { found: i64, needed: i64 },
+    /// The tables are of a version that this binary does not know.
+    #[error(
+        "the database is at version {found}, this binary knows versions up to {known}; use a newer `relata`"
+    )]
+    TooNew { found: i64, known: i64 },
     /// A row cannot be what it should be.
     #[error("the database holds a row that is corrupt: {0}")]
     Corrupt(String),

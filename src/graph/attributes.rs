@@ -33,7 +33,7 @@ impl From<AttributesId> for Carried {
 }
 
 /// By id; `None` for ids waiting to be used again. Persistent, part of every snapshot.
-pub(super) type Shelf = imbl::Vector<Option<Arc<Attributes>>>;
+pub(super) type Kept = imbl::Vector<Option<Arc<Attributes>>>;
 
 /// The writer's side: finds equal attributes, and counts the tuples that carry them.
 #[derive(Default)]
@@ -52,36 +52,32 @@ struct Slot {
 
 impl Interner {
     /// The id of `attributes` for one more tuple.
-    pub(super) fn acquire(
-        &mut self,
-        shelf: &mut Shelf,
-        attributes: &Attributes,
-    ) -> Result<Carried, IndexFull> {
+    pub(super) fn acquire(&mut self, kept: &mut Kept, attributes: &Attributes) -> Result<Carried, IndexFull> {
         if attributes.is_plain() {
             return Ok(Carried::PLAIN);
         }
         let hash = hash(&self.hasher, attributes);
         let same =
-            |slot: &Slot| matches!(shelf.get(slot.id as usize), Some(Some(kept)) if **kept == *attributes);
+            |slot: &Slot| matches!(kept.get(slot.id as usize), Some(Some(old)) if **old == *attributes);
         if let Some(Slot { id, .. }) = self.by_value.find(hash, same) {
             if let Some(count) = self.references.get_mut(*id as usize) {
                 *count += 1;
             }
             return Ok(AttributesId(*id).into());
         }
-        let kept = Some(Arc::new(attributes.clone()));
+        let value = Some(Arc::new(attributes.clone()));
         let id = if let Some(id) = self.free.pop() {
-            shelf.set(id as usize, kept);
+            kept.set(id as usize, value);
             if let Some(count) = self.references.get_mut(id as usize) {
                 *count = 1;
             }
             id
         } else {
-            let id = u32::try_from(shelf.len()).unwrap_or(LOCAL);
+            let id = u32::try_from(kept.len()).unwrap_or(LOCAL);
             if id >= LOCAL {
                 return Err(IndexFull { what: "conditions and expiries" });
             }
-            shelf.push_back(kept);
+            kept.push_back(value);
             self.references.push(1);
             id
         };
@@ -89,15 +85,15 @@ impl Interner {
         Ok(AttributesId(id).into())
     }
 
-    /// One tuple less carries it; the last one frees the id. Older snapshots keep their shelf.
-    pub(super) fn release(&mut self, shelf: &mut Shelf, carried: Carried) {
+    /// One tuple less carries it; the last one frees the id. Older snapshots keep their own copy.
+    pub(super) fn release(&mut self, kept: &mut Kept, carried: Carried) {
         let Some(AttributesId(id)) = carried.id() else { return };
         let Some(count) = self.references.get_mut(id as usize) else { return };
         *count = count.saturating_sub(1);
         if *count > 0 {
             return;
         }
-        let Some(gone) = shelf.get_mut(id as usize).and_then(Option::take) else { return };
+        let Some(gone) = kept.get_mut(id as usize).and_then(Option::take) else { return };
         if let Ok(slot) = self.by_value.find_entry(hash(&self.hasher, &gone), |slot| slot.id == id) {
             slot.remove();
         }

@@ -108,7 +108,7 @@ impl Gate<'_> {
         if carried == Carried::PLAIN {
             return self.accepts(None);
         }
-        // INVARIANT: what an edge carries is on the shelf it came with; were it not, the tuple
+        // INVARIANT: what an edge carries is kept by the view it came from; were it not, the tuple
         // must not count.
         let Some(attributes) = attributes() else { return false };
         if attributes.expires_at.is_some_and(|end| self.now >= end) {

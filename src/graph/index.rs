@@ -25,7 +25,7 @@ pub struct IndexFull {
 #[derive(Default)]
 pub struct Index {
     state: State,
-    attributes: Interner,
+    interner: Interner,
     /// Ordinals of vanished objects. Older snapshots have dictionaries of their own, so these can
     /// be given out at once.
     free: Vec<Ordinal>,
@@ -43,13 +43,11 @@ impl Index {
     /// # Errors
     /// [`IndexFull`]; the index is then of no further use.
     pub fn apply(&mut self, key: &TupleKey, after: Option<&Attributes>) -> Result<(), IndexFull> {
-        match after {
-            Some(attributes) => self.put(key, attributes),
-            None => {
-                self.remove(key);
-                Ok(())
-            }
+        if let Some(attributes) = after {
+            return self.put(key, attributes);
         }
+        self.remove(key);
+        Ok(())
     }
 
     /// The tuples as they are now, for any number of readers.
@@ -61,11 +59,11 @@ impl Index {
     fn put(&mut self, key: &TupleKey, attributes: &Attributes) -> Result<(), IndexFull> {
         let (relation, kind) = self.symbols(key)?;
         let at = Forward { object: self.ordinal(&key.object)?, relation, kind, node: self.node(key)? };
-        let carried = self.attributes.acquire(&mut self.state.shelf, attributes)?;
+        let carried = self.interner.acquire(&mut self.state.attributes, attributes)?;
         let before = self.state.forward.insert(at, carried);
         self.state.reverse.insert(at.reversed(), carried);
         if let Some(before) = before {
-            self.attributes.release(&mut self.state.shelf, before);
+            self.interner.release(&mut self.state.attributes, before);
         }
         Ok(())
     }
@@ -74,7 +72,7 @@ impl Index {
         let Some(at) = self.state.locate(key) else { return };
         let Some(before) = self.state.forward.remove(&at) else { return };
         self.state.reverse.remove(&at.reversed());
-        self.attributes.release(&mut self.state.shelf, before);
+        self.interner.release(&mut self.state.attributes, before);
         self.reclaim(at.object);
         self.reclaim(at.node);
     }

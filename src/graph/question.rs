@@ -140,7 +140,7 @@ impl QuestionView {
     fn lookup(&self, id: AttributesId) -> Option<&Attributes> {
         match self.overlay.as_ref().and_then(|overlay| overlay.attributes(id)) {
             Some(attributes) => Some(attributes),
-            None => self.snapshot.0.shelf.get(id.0 as usize)?.as_deref(),
+            None => self.snapshot.0.attributes.get(id.0 as usize)?.as_deref(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attributes::{Carried, Shelf};
+use super::attributes::{Carried, Kept};
 use super::dictionary::{Dictionary, WILDCARD};
 use super::symbols::{Kind, KindSymbol, RelationSymbol, Symbols};
 use super::view::Ordinal;
@@ -41,7 +41,7 @@ pub(super) struct State {
     pub(super) reverse: imbl::OrdMap<Reverse, Carried>,
     pub(super) symbols: Arc<Symbols>,
     pub(super) dictionary: Dictionary,
-    pub(super) shelf: Shelf,
+    pub(super) attributes: Kept,
 }
 
 impl State {
@@ -60,7 +60,10 @@ impl State {
 
     /// The attributes behind what an edge carries.
     pub(super) fn carried(&self, carried: Carried) -> Attributes {
-        carried.id().and_then(|id| self.shelf.get(id.0 as usize)?.as_deref().cloned()).unwrap_or_default()
+        carried
+            .id()
+            .and_then(|id| self.attributes.get(id.0 as usize)?.as_deref().cloned())
+            .unwrap_or_default()
     }
 
     fn key(&self, at: Forward) -> Option<TupleKey> {

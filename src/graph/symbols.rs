@@ -71,13 +71,13 @@ impl KindSymbol {
 pub(super) struct Symbols {
     types: Vec<TypeName>,
     relations: Vec<(TypeSymbol, RelationName)>,
-    type_symbols: HashMap<TypeName, TypeSymbol>,
-    relation_symbols: HashMap<(TypeSymbol, RelationName), RelationSymbol>,
+    by_type: HashMap<TypeName, TypeSymbol>,
+    by_name: HashMap<(TypeSymbol, RelationName), RelationSymbol>,
 }
 
 impl Symbols {
     pub(super) fn type_symbol(&self, name: &TypeName) -> Option<TypeSymbol> {
-        self.type_symbols.get(name).copied()
+        self.by_type.get(name).copied()
     }
 
     pub(super) fn relation_symbol(
@@ -85,7 +85,7 @@ impl Symbols {
         object_type: TypeSymbol,
         name: &RelationName,
     ) -> Option<RelationSymbol> {
-        self.relation_symbols.get(&(object_type, name.clone())).copied()
+        self.by_name.get(&(object_type, name.clone())).copied()
     }
 
     /// The relation's symbol from names alone.
@@ -121,7 +121,7 @@ impl Symbols {
         }
         let symbol = TypeSymbol(next(self.types.len())?);
         self.types.push(name.clone());
-        self.type_symbols.insert(name.clone(), symbol);
+        self.by_type.insert(name.clone(), symbol);
         Ok(symbol)
     }
 
@@ -136,7 +136,7 @@ impl Symbols {
         }
         let symbol = RelationSymbol(next(self.relations.len())?);
         self.relations.push((object_type, name.clone()));
-        self.relation_symbols.insert((object_type, name.clone()), symbol);
+        self.by_name.insert((object_type, name.clone()), symbol);
         Ok(symbol)
     }
 

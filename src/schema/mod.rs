@@ -1,16 +1,26 @@
 //! The schema language: OpenFGA's DSL in, a checked schema and its compiled rules out.
 //!
 //! ```text
-//! text ──parse──▶ ast (as written, with spans)
-//!                  └──resolve──▶ Schema (names resolved, every mistake reported at once)
-//!                                 ├──print──▶ text     ├──json──▶ OpenFGA's AuthorizationModel
-//!                                 └──rules::compile──▶ Rules (dense ids; what the engine runs)
+//! text ──parse──▶ ast::Document (as written, with spans) ◀──json──▶ OpenFGA's AuthorizationModel
+//!                  │      ▲
+//!                resolve  │ print: a document as canonical text
+//!                  ▼      │
+//!                 Schema (names resolved, every mistake reported at once)
+//!                  └──rules::compile──▶ Rules (dense ids; what the engine runs)
 //! ```
 
+pub mod ast;
+pub mod diagnostic;
 pub mod model;
+mod parse;
+mod resolve;
 pub mod rules;
+mod text;
 
+pub use diagnostic::{Diagnostic, Diagnostics, Kind, Place, Severity, Style};
 pub use model::{
     Dialect, RelationDefinition, Restriction, RestrictionSubject, Rewrite, Schema, TypeDefinition,
 };
+pub use resolve::{MAX_EXCLUSIONS, MAX_KINDS};
 pub use rules::{KindId, RelationId, Rule, RuleId, Rules, SubjectKind, TupleError, TypeId};
+pub use text::{MAX_NESTING, MAX_TEXT_BYTES, parse, parse_document, parse_with_warnings};

@@ -123,7 +123,9 @@ pub(super) fn yaml_options() -> serde_saphyr::Options {
             max_events: 40_000_000,
             max_nodes: 20_000_000,
             max_total_scalar_bytes: 64 << 20,
+            max_recorded_anchor_events: 100_000,
         },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
     }
 }
 

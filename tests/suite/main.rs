@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod language;
 mod layering;
+mod postgres;
 mod postgres_server;
+mod shared;

@@ -42,6 +42,16 @@ pub fn enabled() -> bool {
     !skip
 }
 
+/// Runs a server until its input ends; removes its directory unless told otherwise.
+const KEEPER: &str = r#"
+    directory=$1; shift
+    "$@" >>"$directory/log" 2>&1 &
+    server=$!
+    read -r word
+    kill -QUIT $server; wait $server
+    [ "$word" = keep ] || rm -rf "$directory"
+"#;
+
 /// Whether a cluster survives a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -125,19 +135,21 @@ impl Cluster {
         }
     }
 
+    /// Makes a stopped server a standby: from its next start on it takes no writes.
+    pub fn demote(&self) {
+        assert!(self.keeper.is_none(), "the server runs");
+        let signal = self.directory.join("data/standby.signal");
+        fs::write(&signal, "").expect("a file");
+        if let Some((user, group)) = self.owner {
+            chown(&signal, Some(user), Some(group)).expect("to give the file away");
+        }
+    }
+
     /// Starts the server again on the same data directory.
     pub fn resume(&mut self) {
         assert!(self.keeper.is_none(), "the server runs");
-        const KEEP: &str = r#"
-            directory=$1; shift
-            "$@" >>"$directory/log" 2>&1 &
-            server=$!
-            read -r word
-            kill -QUIT $server; wait $server
-            [ "$word" = keep ] || rm -rf "$directory"
-        "#;
         let mut command = self.command_of(Path::new("/bin/sh"));
-        command.args(["-c", KEEP, "keeper"]).arg(&self.directory).arg(program("postgres"));
+        command.args(["-c", KEEPER, "keeper"]).arg(&self.directory).arg(program("postgres"));
         command.arg("-D").arg(self.directory.join("data")).arg("-k").arg(&self.directory);
         let port = format!("port={PORT}");
         for setting in ["listen_addresses=", port.as_str(), "max_connections=400", "shared_buffers=64MB"] {

@@ -162,6 +162,14 @@ impl Rules {
             .map(|(_, id)| RelationId(id))
     }
 
+    /// Whether the schema allows any tuple of the relation with a subject of the kind.
+    #[must_use]
+    pub fn allows_kind(&self, relation: RelationId, kind: KindId) -> bool {
+        let allowed = &self.relation(relation).allowed;
+        let at = allowed.partition_point(|way| way.kind < kind);
+        allowed.get(at).is_some_and(|way| way.kind == kind)
+    }
+
     /// Whether the schema allows a tuple of the relation with a subject of the kind that carries
     /// the condition, or none.
     #[must_use]

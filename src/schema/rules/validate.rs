@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::table::{Allowed, ConditionId, KindId, RelationId, Rules, SubjectKind, TypeId};
+use crate::condition::ContextMismatch;
 use crate::tuple::{ConditionName, RelationName, Subject, Tuple, TupleKey, TypeName};
 
 /// Why a tuple may not be written.
@@ -51,6 +52,9 @@ pub enum TupleFault {
         condition: ConditionName,
         allowed: String,
     },
+    /// The condition's own context does not fit its declaration.
+    #[error("condition `{condition}`: {mismatch}")]
+    Context { condition: ConditionName, mismatch: ContextMismatch },
     /// A userset contains itself without a tuple.
     #[error("it says that `{subject}` has what it is; that holds without a tuple, leave it out")]
     Implicit { subject: Subject },
@@ -112,6 +116,13 @@ impl Rules {
                     allowed: self.list(&ways),
                 },
             }));
+        }
+        if let Some((ConditionId(id), carried)) = condition
+            && let Some(condition) = self.conditions.get(usize::from(id))
+        {
+            condition.validate_tuple_context(&carried.context).map_err(|mismatch| {
+                Box::new(TupleFault::Context { condition: carried.name.clone(), mismatch })
+            })?;
         }
         if matches!(subject, Subject::Userset(of, userset) if of == object && userset == name) {
             return Err(Box::new(TupleFault::Implicit { subject: subject.clone() }));

@@ -1,0 +1,214 @@
+//! [`Postgres`]: the datastore's methods, each on the lane of connections it belongs to.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::runtime::Handle;
+use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
+
+use super::failure::Failure;
+use super::lane::{Lane, Planning};
+use super::notify::{Notifier, listen};
+use super::{PostgresSettings, commit, migrate, reads, stores};
+use crate::datastore::{
+    Datastore, DatastoreError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema, TupleFilter,
+    TuplePage, Write,
+};
+use crate::revision::{Revision, StoreId};
+use crate::time::Timestamp;
+use crate::tuple::TupleKey;
+
+/// Hints that may wait for a receiver. One that falls behind polls.
+const HINTS: usize = 1024;
+
+/// The record on PostgreSQL.
+///
+/// Its connections and background tasks live on the runtime on which it was made. Give it one
+/// that CPU-bound work does not share: whoever holds a store's lock must be able to go on.
+pub struct Postgres {
+    settings: PostgresSettings,
+    runtime: Handle,
+    commits: Arc<Lane>,
+    feed: Arc<Lane>,
+    general: Arc<Lane>,
+    notifications: Arc<Lane>,
+    notifier: Arc<Notifier>,
+    hints: broadcast::Sender<StoreId>,
+    listener: OnceLock<AbortHandle>,
+    sender: AbortHandle,
+}
+
+impl Postgres {
+    /// Connects, which proves that the database is there and takes writes. Whether it is
+    /// migrated is another question: [`Datastore::ping`].
+    pub async fn connect(settings: PostgresSettings) -> Result<Self, DatastoreError> {
+        let lane = |planning, size| {
+            let planning = if settings.statement_cache_capacity == 0 { Planning::Default } else { planning };
+            Lane::new(settings.options(), planning, size, settings.round_trip)
+        };
+        let notifications = lane(Planning::Once, 1);
+        let notifier = Arc::new(Notifier::new(Arc::clone(&notifications)));
+        let postgres = Self {
+            runtime: Handle::current(),
+            commits: lane(Planning::Once, settings.commit_connections),
+            feed: lane(Planning::Once, settings.feed_connections),
+            general: lane(Planning::Each, settings.read_connections),
+            notifications,
+            sender: tokio::spawn(Arc::clone(&notifier).run()).abort_handle(),
+            notifier,
+            hints: broadcast::channel(HINTS).0,
+            listener: OnceLock::new(),
+            settings,
+        };
+        reads::now(&postgres.general).await?;
+        Ok(postgres)
+    }
+
+    /// Says what a failure means. A missing table is most likely a missing migration.
+    async fn told<T>(&self, result: Result<T, Failure>) -> Result<T, DatastoreError> {
+        let failure = match result {
+            Ok(value) => return Ok(value),
+            Err(failure) => failure,
+        };
+        if matches!(failure, Failure::Tables(_)) {
+            self.check_version().await?;
+        }
+        Err(failure.into())
+    }
+
+    async fn check_version(&self) -> Result<(), DatastoreError> {
+        let found = self.general.talk(|session| Box::pin(migrate::version(session))).await?;
+        migrate::check(found)
+    }
+
+    fn end_tasks(&self) {
+        self.sender.abort();
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.end_tasks();
+    }
+}
+
+#[async_trait::async_trait]
+impl Datastore for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn migrate(&self) -> Result<(), DatastoreError> {
+        let options = self.settings.direct_options();
+        // A task, so that a caller who gives up does not cut the connection in mid-migration.
+        let task = self.runtime.spawn(async move { migrate::run(&options).await });
+        Ok(task.await.map_err(|error| DatastoreError::Other(error.into()))??)
+    }
+
+    async fn ping(&self) -> Result<(), DatastoreError> {
+        self.feed
+            .talk(|session| {
+                Box::pin(async {
+                    let statement =
+                        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+                    if session.scalar(statement).await? { Err(Failure::ReadOnly) } else { Ok(()) }
+                })
+            })
+            .await?;
+        self.check_version().await
+    }
+
+    async fn identity(&self) -> Result<Identity, DatastoreError> {
+        self.check_version().await?;
+        self.told(reads::identity(&self.general).await).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, DatastoreError> {
+        self.told(reads::now(&self.feed).await).await
+    }
+
+    async fn create_store(&self, name: &str) -> Result<Store, DatastoreError> {
+        self.told(stores::create(&self.general, name).await).await
+    }
+
+    async fn store(&self, id: StoreId) -> Result<Option<Store>, DatastoreError> {
+        self.told(reads::store(&self.general, id).await).await
+    }
+
+    async fn store_named(&self, name: &str) -> Result<Option<Store>, DatastoreError> {
+        self.told(reads::store_named(&self.general, name).await).await
+    }
+
+    async fn stores(&self, after: Option<&str>, limit: u32) -> Result<Vec<Store>, DatastoreError> {
+        self.told(reads::stores(&self.general, after, limit).await).await
+    }
+
+    async fn delete_store(&self, id: StoreId) -> Result<(), DatastoreError> {
+        self.told(stores::delete(&self.general, id).await).await
+    }
+
+    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, DatastoreError> {
+        self.told(commit::commit(&self.commits, store, group).await).await
+    }
+
+    async fn heads(&self, stores: &[StoreId]) -> Result<Vec<(StoreId, Head)>, DatastoreError> {
+        self.told(reads::heads(&self.feed, stores).await).await
+    }
+
+    async fn log(&self, store: StoreId, from: Revision, limit: u32) -> Result<Vec<LogEntry>, DatastoreError> {
+        self.told(reads::log(&self.feed, store, from, limit).await).await
+    }
+
+    async fn tuples(
+        &self,
+        store: StoreId,
+        filter: &TupleFilter,
+        after: Option<&TupleKey>,
+        limit: u32,
+    ) -> Result<TuplePage, DatastoreError> {
+        self.told(reads::tuples(&self.general, store, filter, after, limit).await).await
+    }
+
+    async fn schema(&self, store: StoreId, id: SchemaId) -> Result<Option<StoredSchema>, DatastoreError> {
+        self.told(reads::schema(&self.general, store, id).await).await
+    }
+
+    async fn schemas(
+        &self,
+        store: StoreId,
+        before: Option<SchemaId>,
+        limit: u32,
+    ) -> Result<Vec<StoredSchema>, DatastoreError> {
+        self.told(reads::schemas(&self.general, store, before, limit).await).await
+    }
+
+    async fn notify(&self, stores: &[StoreId]) {
+        self.notifier.announce(stores);
+    }
+
+    /// The first call begins to listen.
+    fn hints(&self) -> broadcast::Receiver<StoreId> {
+        let receiver = self.hints.subscribe();
+        self.listener.get_or_init(|| {
+            let (options, hints) = (self.settings.direct_options(), self.hints.clone());
+            self.runtime.spawn(listen(options, Arc::clone(&self.notifier), hints)).abort_handle()
+        });
+        receiver
+    }
+
+    async fn close(&self) {
+        self.end_tasks();
+        for lane in [&self.commits, &self.feed, &self.general, &self.notifications] {
+            lane.close().await;
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What went wrong in a conversation with PostgreSQL, told apart by what can be done about it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sqlx::error::DatabaseError;
+
+use crate::datastore::DatastoreError;
+
+/// Why a statement gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The connection broke, or could not be made.
+    #[error("the connection to the database failed")]
+    Connection(#[source] sqlx::Error),
+    /// A round trip took too long; whether the server did what was asked is unknown.
+    #[error("the database did not answer within {0:?}")]
+    TimedOut(Duration),
+    /// All connections are busy.
+    #[error("no connection became free within {0:?}")]
+    Busy(Duration),
+    /// The datastore was closed.
+    #[error("the datastore is closed")]
+    Closed,
+    /// The server is a standby, or has become one.
+    #[error("the database server is read-only: it is a standby, or the primary moved elsewhere")]
+    ReadOnly,
+    /// The server is there and says: not now (lock timeout, shutting down, out of resources).
+    #[error("the database could not do it now")]
+    Transient(#[source] sqlx::Error),
+    /// A table or column is missing.
+    #[error("the tables are missing or of another version")]
+    Tables(#[source] sqlx::Error),
+    /// A statement failed otherwise: a defect, or data that PostgreSQL refuses.
+    #[error("a statement failed")]
+    Statement(#[source] sqlx::Error),
+    /// Our own judgement of what was read.
+    #[error(transparent)]
+    Judged(#[from] DatastoreError),
+}
+
+impl Failure {
+    /// Whether the connection itself failed, so that another one may serve.
+    pub(super) fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::TimedOut(_) | Self::ReadOnly)
+    }
+}
+
+impl Failure {
+    /// A connection that cannot be opened: whatever the server's reason, nothing was asked yet.
+    pub(super) fn from_connecting(error: sqlx::Error) -> Self {
+        Self::Connection(error)
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        let Some(code) = error.as_database_error().and_then(DatabaseError::code).map(Cow::into_owned) else {
+            let broken = matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_));
+            return if broken { Self::Connection(error) } else { Self::Statement(error) };
+        };
+        // https://www.postgresql.org/docs/current/errcodes-appendix.html
+        match code.as_str() {
+            "25006" => Self::ReadOnly,
+            "42P01" | "42703" | "3F000" => Self::Tables(error),
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" => Self::Connection(error),
+            "40001" | "40P01" | "55P03" | "57014" | "55006" => Self::Transient(error),
+            _ => match code.get(..2) {
+                Some("08" | "28") => Self::Connection(error),
+                Some("53" | "58") => Self::Transient(error),
+                _ => Self::Statement(error),
+            },
+        }
+    }
+}
+
+impl From<Failure> for DatastoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Judged(error) => error,
+            Failure::Statement(_) | Failure::Tables(_) => Self::Other(failure.into()),
+            Failure::Connection(_)
+            | Failure::TimedOut(_)
+            | Failure::Busy(_)
+            | Failure::Closed
+            | Failure::ReadOnly
+            | Failure::Transient(_) => Self::Unavailable(failure.into()),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Connections, in lanes that cannot starve one another: commits, the feed, other reads.
+//!
+//! Not the driver's pool, for three reasons. A connection goes back only when the conversation
+//! on it ended well, and is dropped in every other case, a panic included; there is no way to
+//! cancel a conversation half way, because it runs in a task of its own; and neither taking nor
+//! returning a connection costs a round trip.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::failure::Failure;
+use super::rows::Columns;
+use crate::datastore::DatastoreError;
+
+/// An idle connection older than this is not trusted: firewalls forget silent ones.
+const TRUSTED_IDLE: Duration = Duration::from_mins(1);
+
+/// How a lane's statements are planned. The planner knows little of tables that grow from nothing
+/// to millions of rows within minutes, and keeps plans it made while they were small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Planning {
+    /// By the server's defaults: nothing may be set on a connection that a pooler shares out, and
+    /// nothing need be, since it keeps no plans either.
+    Default,
+    /// Once for all: every statement of the lane has one right plan, which follows a key.
+    Once,
+    /// For each question, because the best index depends on what is asked.
+    Each,
+}
+
+impl Planning {
+    fn script(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::Once => "SET enable_seqscan = off; SET jit = off;",
+            Self::Each => "SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_custom_plan;",
+        }
+    }
+}
+
+/// A bounded set of connections for one purpose.
+#[derive(Debug)]
+pub(super) struct Lane {
+    options: Options,
+    /// Where connections live. The runtime of a caller may end, or be busy with other things.
+    runtime: Handle,
+    planning: Planning,
+    round_trip: Duration,
+    permits: Arc<Semaphore>,
+    size: u32,
+    idle: Mutex<Vec<(PgConnection, Instant)>>,
+}
+
+/// Connection options, which hold a password and print it.
+struct Options(PgConnectOptions);
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("connection options")
+    }
+}
+
+/// One conversation with the server.
+pub(super) struct Session {
+    connection: PgConnection,
+    round_trip: Duration,
+    /// Round trips that were answered in this conversation.
+    answered: u32,
+}
+
+impl Lane {
+    /// A lane of at most `size` connections, none open yet, on the present runtime.
+    pub(super) fn new(
+        options: PgConnectOptions,
+        planning: Planning,
+        size: u32,
+        round_trip: Duration,
+    ) -> Arc<Self> {
+        let size = size.max(1);
+        Arc::new(Self {
+            options: Options(options),
+            runtime: Handle::current(),
+            planning,
+            round_trip,
+            permits: Arc::new(Semaphore::new(size as usize)),
+            size,
+            idle: Mutex::default(),
+        })
+    }
+
+    /// Holds a conversation in a task of its own: dropping the returned future drops only the
+    /// answer. A conversation that finds a kept connection dead at its first word is held again
+    /// on a new one, so its first word must not be one that changes something by itself.
+    pub(super) async fn talk<T, F>(self: &Arc<Self>, conversation: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: for<'s> Fn(&'s mut Session) -> BoxFuture<'s, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        let lane = Arc::clone(self);
+        let task = self.runtime.spawn(async move { lane.converse(conversation).await });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => Err(DatastoreError::Other(error.into()).into()),
+        }
+    }
+
+    async fn converse<T, F>(&self, conversation: F) -> Result<T, Failure>
+    where
+        F: for<'s> Fn(&'s mut Session) -> BoxFuture<'s, Result<T, Failure>>,
+    {
+        let _permit = self.permit().await?;
+        if let Some(connection) = self.take_idle() {
+            let mut session = self.session(connection);
+            let result = conversation(&mut session).await;
+            match &result {
+                Err(failure) if failure.is_of_connection() && session.answered == 0 => {
+                    // The others have most likely died with it.
+                    self.forget_idle();
+                }
+                _ => return self.settle(session, result),
+            }
+        }
+        let mut session = self.connect().await?;
+        let result = conversation(&mut session).await;
+        self.settle(session, result)
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        match timeout(self.round_trip, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(Failure::Closed),
+            Err(_elapsed) => Err(Failure::Busy(self.round_trip)),
+        }
+    }
+
+    /// Keeps the connection only if the conversation ended where another may begin.
+    fn settle<T>(&self, session: Session, result: Result<T, Failure>) -> Result<T, Failure> {
+        if result.is_ok() && !self.permits.is_closed() {
+            self.idle().push((session.connection, Instant::now()));
+        }
+        result
+    }
+
+    async fn connect(&self) -> Result<Session, Failure> {
+        let connecting = PgConnection::connect_with(&self.options.0);
+        let connection = match timeout(self.round_trip, connecting).await {
+            Ok(connection) => connection.map_err(Failure::from_connecting)?,
+            Err(_elapsed) => return Err(Failure::TimedOut(self.round_trip)),
+        };
+        let mut session = self.session(connection);
+        // After a failover a name may still lead to the old primary.
+        let script = format!("{} SELECT pg_is_in_recovery()", self.planning.script());
+        let rows = session.script(script).await?;
+        let standby = rows.first().map(|row| Columns::of(row).next()).transpose()?;
+        session.answered = 0;
+        if standby == Some(false) { Ok(session) } else { Err(Failure::ReadOnly) }
+    }
+
+    fn session(&self, connection: PgConnection) -> Session {
+        Session { connection, round_trip: self.round_trip, answered: 0 }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(PgConnection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_idle(&self) -> Option<PgConnection> {
+        let mut idle = self.idle();
+        // The newest is taken first, so the oldest ones are in front.
+        let stale = idle.partition_point(|(_, since)| since.elapsed() > TRUSTED_IDLE);
+        idle.drain(..stale);
+        idle.pop().map(|(connection, _)| connection)
+    }
+
+    fn forget_idle(&self) {
+        self.idle().clear();
+    }
+
+    /// Waits for conversations to end, then closes every connection. None can begin afterwards.
+    pub(super) async fn close(&self) {
+        // Each conversation ends by itself, because each of its round trips has a time limit.
+        if let Ok(all) = self.permits.acquire_many(self.size).await {
+            self.permits.close();
+            drop(all);
+        }
+        let idle = std::mem::take(&mut *self.idle());
+        for (connection, _) in idle {
+            let _ = timeout(self.round_trip, connection.close()).await;
+        }
+    }
+}
+
+impl Session {
+    /// The longest a round trip may take.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+
+    /// Ends a transaction with effect. If the connection is lost meanwhile, the outcome is unknown.
+    pub(super) async fn commit(&mut self) -> Result<(), Failure> {
+        match self.script("COMMIT".to_owned()).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_of_connection() => {
+                Err(DatastoreError::OutcomeUnknown(failure.into()).into())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Ends a transaction without effect.
+    pub(super) async fn rollback(&mut self) -> Result<(), Failure> {
+        self.script("ROLLBACK".to_owned()).await.map(drop)
+    }
+
+    /// One statement, one round trip once it is prepared: all rows of its answer.
+    pub(super) async fn rows(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Failure> {
+        let answer = timeout(self.round_trip, query.fetch_all(&mut self.connection)).await;
+        self.judge(answer)
+    }
+
+    /// Several statements in one round trip, without parameters: all rows of all answers.
+    pub(super) async fn script(&mut self, sql: String) -> Result<Vec<PgRow>, Failure> {
+        let script = sqlx::raw_sql(AssertSqlSafe(sql));
+        let answer = timeout(self.round_trip, script.fetch_all(&mut self.connection)).await;
+        self.judge(answer)
+    }
+
+    /// A statement that answers one value.
+    pub(super) async fn scalar<T>(&mut self, sql: &'static str) -> Result<T, Failure>
+    where
+        T: for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres> + Send + Unpin,
+        (T,): for<'r> sqlx::FromRow<'r, PgRow>,
+    {
+        let question = sqlx::query_scalar(sql).fetch_one(&mut self.connection);
+        let answer = timeout(self.round_trip, question).await;
+        self.judge(answer)
+    }
+
+    fn judge<T>(
+        &mut self,
+        answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Failure> {
+        match answer {
+            Ok(Ok(value)) => {
+                self.answered += 1;
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_elapsed) => Err(Failure::TimedOut(self.round_trip)),
+        }
+    }
+}

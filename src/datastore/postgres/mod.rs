@@ -1,0 +1,27 @@
+//! The record on PostgreSQL, 14 and later, without extensions or server settings.
+//!
+//! ```text
+//! client    Postgres: the trait, method by method
+//! settings  where the database is and how much of it to use
+//! lane      connections: who may use how many, when one is kept, when dropped
+//! commit    one group of writes, one transaction, four round trips
+//! reads     heads, the log, tuples, schemas, stores: each one statement, hence one snapshot
+//! notify    hints between nodes
+//! migrate   tables and their version
+//! rows      rows into domain values
+//! failure   errors, told apart by what can be done about them
+//! ```
+
+mod client;
+mod commit;
+mod failure;
+mod lane;
+mod migrate;
+mod notify;
+mod reads;
+mod rows;
+mod settings;
+mod stores;
+
+pub use client::Postgres;
+pub use settings::{DatabaseUrl, DatabaseUrlError, PostgresSettings};

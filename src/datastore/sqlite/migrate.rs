@@ -1,0 +1,112 @@
+//! Makes and upgrades the tables. The version is SQLite's `user_version`: the number of
+//! migrations that have run.
+
+use std::cmp::Ordering;
+
+use anyhow::anyhow;
+use rusqlite::{Connection, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::rows::{failed, get};
+use super::{DatastoreError, Identity, file};
+use crate::revision::DatabaseId;
+
+/// In order; never changed once released, only added to.
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_record.sql")];
+
+/// Marks a file as Relata's: "Rlta".
+const APPLICATION_ID: i64 = 0x526c_7461;
+
+/// The store that a request without one means.
+const DEFAULT_STORE: &str = "default";
+
+const CURSOR_KEY_BYTES: usize = 32;
+
+fn needed() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+fn version(connection: &Connection) -> Result<i64, DatastoreError> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)
+}
+
+/// Refuses to work on tables of another version. Costs a look at a page that is in memory.
+pub(super) fn ensure(connection: &mut Connection) -> Result<(), DatastoreError> {
+    let (found, needed) = (version(connection)?, needed());
+    match found.cmp(&needed) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(DatastoreError::NotMigrated { found, needed }),
+        Ordering::Greater => Err(DatastoreError::TooNew { found, known: needed }),
+    }
+}
+
+/// Runs the migrations that are missing, all or none, and makes the identity with the first.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), DatastoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let (found, needed) = (version(&transaction)?, needed());
+    if found > needed {
+        return Err(DatastoreError::TooNew { found, known: needed });
+    }
+    if found == 0 {
+        refuse_foreign(&transaction)?;
+    }
+    let done = usize::try_from(found).unwrap_or(0);
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    if found == 0 {
+        make_identity(&transaction)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    transaction.pragma_update(None, "user_version", needed).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// A database of another program also has version zero.
+fn refuse_foreign(connection: &Connection) -> Result<(), DatastoreError> {
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))
+        .map_err(failed)?;
+    if tables > 0 {
+        let error = anyhow!("the file holds the tables of another program; name another file");
+        return Err(DatastoreError::Other(error));
+    }
+    Ok(())
+}
+
+fn make_identity(connection: &Connection) -> Result<(), DatastoreError> {
+    let cursor_key: [u8; CURSOR_KEY_BYTES] = rand::random();
+    connection
+        .execute(
+            "INSERT INTO database (only_row, id, cursor_keys) VALUES (1, ?, ?)",
+            params![Uuid::new_v4().as_bytes(), cursor_key],
+        )
+        .map_err(failed)?;
+    connection
+        .execute(
+            "INSERT INTO store (id, name, created_at) VALUES (?, ?, ?)",
+            params![Uuid::new_v4().as_bytes(), DEFAULT_STORE, file::now().as_micros()],
+        )
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Proves that a transaction can be begun that could write.
+pub(super) fn takes_writes(connection: &mut Connection) -> Result<(), DatastoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    transaction.rollback().map_err(failed)
+}
+
+/// What the first migration made.
+pub(super) fn identity(connection: &Connection) -> Result<Identity, DatastoreError> {
+    let mut statement = connection.prepare_cached("SELECT id, cursor_keys FROM database").map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    let missing = || DatastoreError::Corrupt("the database has lost its identity".to_owned());
+    let row = rows.next().map_err(failed)?.ok_or_else(missing)?;
+    let keys: Vec<u8> = get(row, 1)?;
+    let (cursor_keys, rest) = keys.as_chunks::<CURSOR_KEY_BYTES>();
+    if cursor_keys.is_empty() || !rest.is_empty() {
+        return Err(DatastoreError::Corrupt("the cursor keys are incomplete".to_owned()));
+    }
+    Ok(Identity { database: DatabaseId(Uuid::from_bytes(get(row, 0)?)), cursor_keys: cursor_keys.to_vec() })
+}

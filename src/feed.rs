@@ -1,1 +1,0 @@
-//! Follows the changelog into the graph: the only place that joins the two.

@@ -1,0 +1,123 @@
+//! Asking the database for heads: one query for many stores, at once when someone needs to know,
+//! and regularly because hints may be lost.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::broadcast::error::RecvError;
+
+use super::error::FeedError;
+use super::replica::Replica;
+use super::shared::{HeadAnswer, Shared};
+use crate::datastore::Head;
+use crate::revision::StoreId;
+
+/// Passes hints of other nodes on.
+pub(super) async fn listen(shared: Arc<Shared>) {
+    let mut hints = shared.source.datastore.hints();
+    loop {
+        match hints.recv().await {
+            Ok(store) => shared.hint(store),
+            Err(RecvError::Lagged(_)) => shared.resident().iter().for_each(|replica| shared.follow(replica)),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Asks for heads until the feed closes.
+pub(super) async fn poll(shared: Arc<Shared>) {
+    let mut due = Instant::now();
+    let mut failures = 0;
+    loop {
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+        // Requests are taken before the query starts, so that none joins a query that may have
+        // read the head before the request arrived: the head would be older than a write the
+        // caller has seen acknowledged.
+        let asked = {
+            let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *heads)
+        };
+        let started = Instant::now();
+        let regular = started >= due;
+        if asked.is_empty() && !regular {
+            continue;
+        }
+        let residents = if regular { shared.resident() } else { Vec::new() };
+        let answer = ask(&shared, &residents, &asked).await;
+        if regular {
+            due = started + shared.source.settings.poll_interval;
+        }
+        match &answer {
+            Ok(heads) => {
+                if failures > 0 {
+                    tracing::info!("the database answers again");
+                }
+                failures = 0;
+                *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = started;
+                for replica in &residents {
+                    judge(&shared, replica, heads, started);
+                }
+            }
+            Err(error) => {
+                if failures == 0 {
+                    tracing::warn!(
+                        error = error as &dyn std::error::Error,
+                        "the database does not answer; going on from memory"
+                    );
+                }
+                due = Instant::now() + shared.source.backoff(failures);
+                failures = failures.saturating_add(1);
+            }
+        }
+        for (store, caller) in asked {
+            let head = answer
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|heads| heads.get(&store).copied().ok_or(FeedError::StoreNotFound));
+            if head.is_ok() {
+                shared.hint(store);
+            }
+            // A caller that no longer waits has gone.
+            drop(caller.send(head));
+        }
+    }
+}
+
+async fn ask(
+    shared: &Shared,
+    residents: &[Arc<Replica>],
+    asked: &[(StoreId, HeadAnswer)],
+) -> Result<HashMap<StoreId, Head>, FeedError> {
+    let datastore = &shared.source.datastore;
+    let stores: HashSet<StoreId> = residents
+        .iter()
+        .map(|replica| replica.store())
+        .chain(asked.iter().map(|(store, _)| *store))
+        .collect();
+    if stores.is_empty() {
+        shared.source.ask(datastore.ping()).await?;
+        return Ok(HashMap::new());
+    }
+    let stores: Vec<StoreId> = stores.into_iter().collect();
+    Ok(shared.source.ask(datastore.heads(&stores)).await?.into_iter().collect())
+}
+
+/// Compares a replica with its head as it was when the query started, or a little later.
+fn judge(shared: &Arc<Shared>, replica: &Arc<Replica>, heads: &HashMap<StoreId, Head>, started: Instant) {
+    let Some(head) = heads.get(&replica.store()) else {
+        tracing::info!(store = %replica.store(), "store deleted");
+        shared.forget(replica.store());
+        return;
+    };
+    match replica.published() {
+        Ok(published) if published.revision == head.revision && published.write_id == head.write_id => {
+            replica.prove(started);
+        }
+        // Behind, ahead of an old answer, parted from it, or silent: a look at the log tells.
+        Ok(_) | Err(_) => shared.follow(replica),
+    }
+}

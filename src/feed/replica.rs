@@ -1,0 +1,232 @@
+//! A node's copy of one store, as requests use it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, watch};
+
+use super::error::FeedError;
+use super::follower::Follower;
+use super::published::{At, Published};
+use super::schemas::SchemaVersion;
+use super::shared::{Seat, Shared};
+use crate::datastore::SchemaId;
+use crate::revision::{Revision, StoreId};
+use crate::time::Timestamp;
+
+/// Whether a replica may answer.
+#[derive(Debug, Clone)]
+enum Standing {
+    /// From this.
+    Serving(Arc<Published>),
+    /// Not, and why.
+    Silent(FeedError),
+}
+
+/// What a replica no longer answers from.
+pub(super) struct Retired(#[expect(dead_code, reason = "held to be dropped elsewhere")] Arc<Standing>);
+
+/// A node's copy of one store: what is published, and ways to wait for more.
+#[derive(Debug)]
+pub struct Replica {
+    store: StoreId,
+    standing: ArcSwap<Standing>,
+    /// Announces what is published, after it is.
+    newest: watch::Sender<Revision>,
+    /// When the database last agreed that nothing newer exists, in nanoseconds after `epoch`.
+    proved: AtomicU64,
+    epoch: Instant,
+    /// The greatest moment used for a question, so that time never goes backwards.
+    last_now: AtomicI64,
+    feed: Weak<Shared>,
+    pub(super) seat: Mutex<Seat>,
+    /// One task at a time follows the store; a hint that arrives meanwhile makes it look again.
+    pub(super) following: AtomicBool,
+    pub(super) hinted: AtomicBool,
+}
+
+impl Replica {
+    pub(super) fn new(mut follower: Follower, proved: Instant, feed: Weak<Shared>) -> Arc<Self> {
+        let published = follower.publish();
+        Arc::new(Self {
+            store: follower.store,
+            newest: watch::Sender::new(published.revision),
+            last_now: AtomicI64::new(published.committed_at.as_micros()),
+            standing: ArcSwap::from_pointee(Standing::Serving(published)),
+            proved: AtomicU64::new(0),
+            epoch: proved,
+            feed,
+            seat: Mutex::new(Seat::taken(follower)),
+            following: AtomicBool::new(false),
+            hinted: AtomicBool::new(false),
+        })
+    }
+
+    /// Which store.
+    #[must_use]
+    pub fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// The newest revision here.
+    ///
+    /// # Errors
+    /// [`FeedError::HistoryDiverged`] or [`FeedError::Reloading`] while the store is loaded anew,
+    /// [`FeedError::StoreNotFound`] once it is deleted. Never an answer from a lost history.
+    pub fn published(&self) -> Result<Arc<Published>, FeedError> {
+        match &**self.standing.load() {
+            Standing::Serving(published) => Ok(Arc::clone(published)),
+            Standing::Silent(why) => Err(why.clone()),
+        }
+    }
+
+    /// The first published state at `revision` or later; waits for it until `deadline`.
+    ///
+    /// # Errors
+    /// [`FeedError::Behind`] at the deadline, and those of [`Replica::published`].
+    pub async fn at_least(&self, revision: Revision, deadline: Instant) -> Result<Arc<Published>, FeedError> {
+        let published = self.published()?;
+        if published.revision >= revision {
+            return Ok(published);
+        }
+        // Someone has seen a newer revision, so there is something to fetch.
+        if let Some(feed) = self.feed.upgrade() {
+            feed.hint(self.store);
+        }
+        let mut newest = self.newest.subscribe();
+        loop {
+            let published = self.published()?;
+            if published.revision >= revision {
+                return Ok(published);
+            }
+            // The sender lives in `self`, so the channel cannot be closed; only time can run out.
+            if tokio::time::timeout_at(deadline.into(), newest.changed()).await.is_err() {
+                return Err(FeedError::Behind { wanted: revision, newest: published.revision });
+            }
+        }
+    }
+
+    /// The store exactly at a revision, the newest or one within reach.
+    ///
+    /// # Errors
+    /// [`FeedError::OutOfRange`] if it is too long ago, [`FeedError::Behind`] if it has not
+    /// arrived; those of [`Replica::published`] and of reading the schema in force at it.
+    pub async fn at(&self, revision: Revision) -> Result<At, FeedError> {
+        let published = self.published()?;
+        if revision == published.revision {
+            let write_tag = published.write_id.tag();
+            return Ok(At {
+                revision,
+                write_tag,
+                schema: published.schema.clone(),
+                published,
+                undone: Vec::new(),
+            });
+        }
+        if revision > published.revision {
+            return Err(FeedError::Behind { wanted: revision, newest: published.revision });
+        }
+        let undone = published.ring.undo(revision, &published.settings)?;
+        let write_tag = published.write_tag(revision).ok_or(FeedError::OutOfRange { revision })?;
+        let schema = match published.schema_at(revision)? {
+            None => None,
+            Some(id) => match &published.schema {
+                Some(schema) if schema.id == id => Some(Arc::clone(schema)),
+                _ => Some(
+                    self.schema(id)
+                        .await?
+                        .ok_or_else(|| FeedError::Schema { schema: id, reason: "it is not stored".into() })?,
+                ),
+            },
+        };
+        Ok(At { revision, write_tag, schema, published, undone })
+    }
+
+    /// A schema version by id, from memory or the database; `None`: the store has none of that id.
+    ///
+    /// # Errors
+    /// Those of the database, or [`FeedError::Schema`].
+    pub async fn schema(&self, id: SchemaId) -> Result<Option<Arc<SchemaVersion>>, FeedError> {
+        let feed = self.feed.upgrade().ok_or(FeedError::ShuttingDown)?;
+        feed.schemas.version(&feed.source, self.store, id).await
+    }
+
+    /// Whether a write tag belongs to the history this node follows. Revisions older than memory
+    /// are looked up; one that has been trimmed is taken on trust. Wait for the revision first.
+    ///
+    /// # Errors
+    /// [`FeedError::Behind`] if the revision has not arrived, and those of the database.
+    pub async fn recognises(&self, revision: Revision, tag: [u8; 8]) -> Result<bool, FeedError> {
+        let published = self.published()?;
+        if revision > published.revision {
+            return Err(FeedError::Behind { wanted: revision, newest: published.revision });
+        }
+        if let Some(known) = published.write_tag(revision) {
+            return Ok(known == tag);
+        }
+        let feed = self.feed.upgrade().ok_or(FeedError::ShuttingDown)?;
+        match feed.source.read_log(self.store, revision, 1).await {
+            Ok(entries) => Ok(entries
+                .first()
+                .is_some_and(|entry| entry.revision == revision && entry.write_id.tag() == tag)),
+            Err(error) if error.is_trimmed() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The tag of a revision's write id, if it is in memory.
+    #[must_use]
+    pub fn write_tag(&self, revision: Revision) -> Option<[u8; 8]> {
+        self.published().ok()?.write_tag(revision)
+    }
+
+    /// Told of each published revision, the newest only: a slow receiver skips some. A revision
+    /// lower than the one before means that the history forked.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.newest.subscribe()
+    }
+
+    /// How long ago the database last agreed that nothing newer exists.
+    #[must_use]
+    pub fn staleness(&self) -> Duration {
+        let proved = Duration::from_nanos(self.proved.load(Ordering::Acquire));
+        self.epoch.elapsed().saturating_sub(proved)
+    }
+
+    /// The moment to judge a question at: the node's clock, unless the database's or an earlier
+    /// question's was ahead of it.
+    pub fn now(&self, node_clock: Timestamp) -> Timestamp {
+        let committed_at = self.published().map_or(Timestamp::MIN, |published| published.committed_at);
+        let now = node_clock.max(committed_at).as_micros();
+        Timestamp::from_micros(self.last_now.fetch_max(now, Ordering::AcqRel).max(now))
+    }
+
+    /// Whether it answers.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(**self.standing.load(), Standing::Serving(_))
+    }
+
+    /// Puts a state in the place of the last one, then wakes who waits for it.
+    pub(super) fn publish(&self, published: Arc<Published>) {
+        let revision = published.revision;
+        self.standing.store(Arc::new(Standing::Serving(published)));
+        self.newest.send_replace(revision);
+    }
+
+    /// Stops answering, and wakes who waits so that they hear why. Returns what was published:
+    /// dropping it may take long.
+    pub(super) fn silence(&self, why: FeedError) -> Retired {
+        let retired = self.standing.swap(Arc::new(Standing::Silent(why)));
+        self.newest.send_modify(|_| {});
+        Retired(retired)
+    }
+
+    /// The database agreed at `moment` that nothing newer exists.
+    pub(super) fn prove(&self, moment: Instant) {
+        let since = moment.saturating_duration_since(self.epoch).as_nanos();
+        self.proved.fetch_max(u64::try_from(since).unwrap_or(u64::MAX), Ordering::AcqRel);
+    }
+}

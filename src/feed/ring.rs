@@ -1,0 +1,114 @@
+//! The recent past of a store: what changed, and which history each revision belongs to.
+//!
+//! ```text
+//!   revision   … 901  902 │ 903  904  905  906 = newest
+//!   tags         ■    ■   │  ■    ■    ■    ■      eight bytes each: recognise zookies
+//!   entries               │  ●────●────●────●      changes with states before and after: go back
+//!                         └ base: the schema in force before the first entry
+//! ```
+//!
+//! Part of every published state and frozen with it, like the snapshot.
+
+use std::sync::Arc;
+
+use super::error::FeedError;
+use super::settings::FeedSettings;
+use crate::datastore::{LogEntry, SchemaId};
+use crate::revision::{Revision, WriteId};
+
+/// Recent log entries without a gap, the last one being the newest revision.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ring {
+    newest: Revision,
+    entries: imbl::Vector<Arc<LogEntry>>,
+    /// In all entries.
+    changes: usize,
+    base: Option<SchemaId>,
+    tags: imbl::Vector<[u8; 8]>,
+}
+
+impl Ring {
+    /// A ring without entries: the first one pushed follows `before`, where `base` is in force.
+    pub(super) fn new(before: Revision, base: Option<SchemaId>) -> Self {
+        let tags = match before {
+            Revision::ZERO => imbl::Vector::unit(WriteId::NIL.tag()),
+            _ => imbl::Vector::new(),
+        };
+        Self { newest: before, entries: imbl::Vector::new(), changes: 0, base, tags }
+    }
+
+    /// Appends the entry of the revision after the newest, and forgets the oldest beyond bounds.
+    pub(super) fn push(&mut self, entry: Arc<LogEntry>, settings: &FeedSettings) {
+        self.newest = entry.revision;
+        self.changes += entry.changes.len();
+        self.tags.push_back(entry.write_id.tag());
+        self.entries.push_back(entry);
+        while self.changes > settings.ring_changes || self.entries.len() > settings.ring_revisions {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.changes -= oldest.changes.len();
+            self.base = oldest.schema.or(self.base);
+        }
+        while self.tags.len() > settings.ring_revisions {
+            self.tags.pop_front();
+        }
+    }
+
+    /// The revision before the oldest entry: the earliest state that can be gone back to.
+    fn before(&self) -> Revision {
+        Revision(self.newest.0.saturating_sub(self.entries.len() as u64))
+    }
+
+    /// The tag of a revision's write id; `None`: unknown here.
+    pub(super) fn tag(&self, revision: Revision) -> Option<[u8; 8]> {
+        let back = usize::try_from(self.newest.0.checked_sub(revision.0)?).ok()?;
+        self.tags.get(self.tags.len().checked_sub(back + 1)?).copied()
+    }
+
+    /// The entries after a revision, oldest first; `None`: they do not all lie in the ring.
+    pub(super) fn after(
+        &self,
+        revision: Revision,
+    ) -> Option<impl DoubleEndedIterator<Item = &Arc<LogEntry>>> {
+        let skip = usize::try_from(revision.0.checked_sub(self.before().0)?).ok()?;
+        (revision <= self.newest).then(|| (skip..self.entries.len()).filter_map(|at| self.entries.get(at)))
+    }
+
+    /// The schema in force at a revision.
+    pub(super) fn schema_at(&self, revision: Revision) -> Result<Option<SchemaId>, FeedError> {
+        let count = revision.0.checked_sub(self.before().0).and_then(|count| usize::try_from(count).ok());
+        match count {
+            Some(count) if revision <= self.newest => {
+                let put = (0..count).rev().find_map(|at| self.entries.get(at)?.schema);
+                Ok(put.or(self.base))
+            }
+            _ => Err(FeedError::OutOfRange { revision }),
+        }
+    }
+
+    /// What to take back, newest first, to see an earlier revision: if few changes lie between, or
+    /// the revision was the newest not long ago. The rule depends on the log alone, so that every
+    /// node answers alike.
+    pub(super) fn undo(
+        &self,
+        revision: Revision,
+        settings: &FeedSettings,
+    ) -> Result<Vec<Arc<LogEntry>>, FeedError> {
+        let out_of_range = FeedError::OutOfRange { revision };
+        let Some(after) = self.after(revision) else { return Err(out_of_range) };
+        let undone: Vec<Arc<LogEntry>> = after.rev().cloned().collect();
+        let changes: usize = undone.iter().map(|entry| entry.changes.len()).sum();
+        let within_time = undone.first().zip(undone.last()).is_none_or(|(newest, oldest)| {
+            newest.committed_at.saturating_since(oldest.committed_at) <= settings.reach_time
+        });
+        if changes <= settings.reach_changes || within_time { Ok(undone) } else { Err(out_of_range) }
+    }
+
+    /// Whether a ring this full allows every earlier revision the rule allows.
+    pub(super) fn reaches(entries: &std::collections::VecDeque<LogEntry>, settings: &FeedSettings) -> bool {
+        let changes: usize = entries.iter().map(|entry| entry.changes.len()).sum();
+        let beyond_time = entries.front().zip(entries.back()).is_some_and(|(oldest, newest)| {
+            newest.committed_at.saturating_since(oldest.committed_at) > settings.reach_time
+        });
+        changes > settings.ring_changes || (changes > settings.reach_changes && beyond_time)
+    }
+}

@@ -1,0 +1,104 @@
+//! Schema versions, compiled once and shared by every question that names them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error::FeedError;
+use super::source::Source;
+use crate::datastore::{SchemaId, StoredSchema};
+use crate::revision::{Revision, StoreId};
+use crate::schema::{Rules, Schema};
+
+/// A schema version, ready to answer with. Immutable.
+#[derive(Debug)]
+pub struct SchemaVersion {
+    /// Its identity.
+    pub id: SchemaId,
+    /// The revision that put it in force.
+    pub revision: Revision,
+    /// What was uploaded, resolved.
+    pub schema: Arc<Schema>,
+    /// What the engine runs.
+    pub rules: Arc<Rules>,
+    /// As stored: the text and the JSON form.
+    pub stored: StoredSchema,
+}
+
+/// The versions in use lately, over all stores, at most so many.
+#[derive(Debug)]
+pub(super) struct Schemas {
+    capacity: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    versions: HashMap<(StoreId, SchemaId), (u64, Arc<SchemaVersion>)>,
+    /// Counts uses; the version with the lowest count goes first.
+    uses: u64,
+}
+
+impl Schemas {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, kept: Mutex::default() }
+    }
+
+    /// A version of a store's schema; `None`: the store has none of that id.
+    pub(super) async fn version(
+        &self,
+        source: &Source,
+        store: StoreId,
+        id: SchemaId,
+    ) -> Result<Option<Arc<SchemaVersion>>, FeedError> {
+        if let Some(version) = self.kept(store, id) {
+            return Ok(Some(version));
+        }
+        let Some(stored) = source.ask(source.datastore.schema(store, id)).await? else { return Ok(None) };
+        // A schema may be a mebibyte long: too much work for a thread that others wait for.
+        let version = tokio::task::spawn_blocking(move || compile(stored))
+            .await
+            .map_err(|_| FeedError::Schema { schema: id, reason: "compiling it failed".into() })?;
+        let version = Arc::new(version?);
+        self.keep(store, &version);
+        Ok(Some(version))
+    }
+
+    /// The version in force, if one is.
+    pub(super) async fn in_force(
+        &self,
+        source: &Source,
+        store: StoreId,
+        id: Option<SchemaId>,
+    ) -> Result<Option<Arc<SchemaVersion>>, FeedError> {
+        let Some(id) = id else { return Ok(None) };
+        match self.version(source, store, id).await? {
+            Some(version) => Ok(Some(version)),
+            None => Err(FeedError::Schema { schema: id, reason: "it is not stored".into() }),
+        }
+    }
+
+    fn kept(&self, store: StoreId, id: SchemaId) -> Option<Arc<SchemaVersion>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.uses += 1;
+        let now = kept.uses;
+        let (last_use, version) = kept.versions.get_mut(&(store, id))?;
+        *last_use = now;
+        Some(Arc::clone(version))
+    }
+
+    fn keep(&self, store: StoreId, version: &Arc<SchemaVersion>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.uses += 1;
+        let now = kept.uses;
+        kept.versions.insert((store, version.id), (now, Arc::clone(version)));
+        while kept.versions.len() > self.capacity.max(1) {
+            let oldest = kept.versions.iter().min_by_key(|(_, (last_use, _))| *last_use).map(|(key, _)| *key);
+            let Some(oldest) = oldest else { break };
+            kept.versions.remove(&oldest);
+        }
+    }
+}
+
+fn compile(stored: StoredSchema) -> Result<SchemaVersion, FeedError> {
+    Err(FeedError::Schema { schema: stored.id, reason: "the language is not there yet".into() })
+}

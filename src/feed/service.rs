@@ -1,0 +1,119 @@
+//! The feed as the server uses it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::error::FeedError;
+use super::poll;
+use super::replica::Replica;
+use super::settings::FeedSettings;
+use super::shared::Shared;
+use super::source::Source;
+use crate::datastore::{Datastore, Head};
+use crate::revision::StoreId;
+
+/// Keeps this node's copies of stores current. One per node.
+#[derive(Debug)]
+pub struct Feed {
+    shared: Arc<Shared>,
+}
+
+/// Whether a node can answer, and if not, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// How long ago the database last answered.
+    pub database_silent_for: Duration,
+    /// Stores whose copies were proved current too long ago, and how long ago that was.
+    pub stale: Vec<(StoreId, Duration)>,
+    /// Stores that are being loaded anew and answer nothing. They do not make the node unhealthy:
+    /// the others are served, and another node would fare no better.
+    pub reloading: Vec<StoreId>,
+    max_staleness: Duration,
+}
+
+impl Health {
+    /// Whether the database answers.
+    #[must_use]
+    pub fn database_answers(&self) -> bool {
+        self.database_silent_for <= self.max_staleness
+    }
+
+    /// Whether the node should get requests.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.database_answers() && self.stale.is_empty()
+    }
+}
+
+impl Feed {
+    /// Starts following on the current runtime, which does all the feed's work from then on.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn start(datastore: Arc<dyn Datastore>, settings: FeedSettings) -> Arc<Self> {
+        let shared = Shared::new(Source { datastore, settings: Arc::new(settings) });
+        shared.spawn(poll::poll(Arc::clone(&shared)));
+        shared.spawn(poll::listen(Arc::clone(&shared)));
+        Arc::new(Self { shared })
+    }
+
+    /// A store's copy on this node; loads it first if need be, once for all who ask meanwhile. The
+    /// load goes on if the caller stops waiting.
+    ///
+    /// # Errors
+    /// [`FeedError::StoreNotFound`], or why the store could not be loaded.
+    // A budget in bytes, and the eviction of the store not used for longest, would go here.
+    pub async fn replica(&self, store: StoreId) -> Result<Arc<Replica>, FeedError> {
+        let mut loaded = self.shared.loaded(store);
+        match loaded.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Err(FeedError::ShuttingDown)),
+            Err(_) => Err(FeedError::ShuttingDown),
+        }
+    }
+
+    /// There may be something new in a store: call it after a commit.
+    pub fn hint(&self, store: StoreId) {
+        self.shared.hint(store);
+    }
+
+    /// The store's head in the database, read after this call: at least as new as any write that
+    /// had been acknowledged before it. Concurrent calls share a query.
+    ///
+    /// # Errors
+    /// [`FeedError::StoreNotFound`], or why the database could not be asked.
+    pub async fn head(&self, store: StoreId) -> Result<Head, FeedError> {
+        let (caller, answer) = oneshot::channel();
+        self.shared.heads.lock().unwrap_or_else(PoisonError::into_inner).push((store, caller));
+        self.shared.wake.notify_one();
+        answer.await.unwrap_or(Err(FeedError::ShuttingDown))
+    }
+
+    /// How the node is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let max_staleness = self.shared.source.settings.max_staleness;
+        let last_answer = *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (serving, silent): (Vec<_>, Vec<_>) =
+            self.shared.resident().into_iter().partition(|replica| replica.is_serving());
+        let staleness = |replica: &Arc<Replica>| (replica.store(), replica.staleness());
+        Health {
+            database_silent_for: Instant::now().saturating_duration_since(last_answer),
+            stale: serving.iter().map(staleness).filter(|(_, age)| *age > max_staleness).collect(),
+            reloading: silent.iter().map(|replica| replica.store()).collect(),
+            max_staleness,
+        }
+    }
+
+    /// Forgets a store's copy, because it is deleted or no longer wanted here.
+    pub fn drop_store(&self, store: StoreId) {
+        self.shared.forget(store);
+    }
+
+    /// Ends all work. Copies can still be read as they are; nothing new arrives.
+    pub async fn shutdown(&self) {
+        self.shared.close().await;
+    }
+}

@@ -1,0 +1,278 @@
+//! What the feed's tasks share, and how a store is followed.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use dashmap::DashMap;
+use futures::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::error::FeedError;
+use super::follower::Follower;
+use super::load;
+use super::replica::Replica;
+use super::schemas::Schemas;
+use super::source::Source;
+use crate::datastore::Head;
+use crate::revision::StoreId;
+
+/// A store that is resident or on its way. Clones wait for the same load.
+pub(super) type Loaded = watch::Receiver<Option<Result<Arc<Replica>, FeedError>>>;
+
+/// Who waits for a store's head.
+pub(super) type HeadAnswer = oneshot::Sender<Result<Head, FeedError>>;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) source: Source,
+    pub(super) schemas: Schemas,
+    /// No guard of it is held across an await.
+    pub(super) stores: DashMap<StoreId, Loaded>,
+    /// Waiting for the next head query to **start**.
+    pub(super) heads: Mutex<Vec<(StoreId, HeadAnswer)>>,
+    /// Wakes the poll.
+    pub(super) wake: Notify,
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) last_answer: Mutex<Instant>,
+    workers: Arc<Semaphore>,
+    loads: Arc<Semaphore>,
+    /// The runtime the feed was started on. Requests come from other ones, which must not have
+    /// to do the feed's work.
+    runtime: Handle,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Shared {
+    pub(super) fn new(source: Source) -> Arc<Self> {
+        let settings = Arc::clone(&source.settings);
+        Arc::new(Self {
+            schemas: Schemas::new(settings.schemas),
+            stores: DashMap::new(),
+            heads: Mutex::default(),
+            wake: Notify::new(),
+            closing: watch::Sender::new(false),
+            last_answer: Mutex::new(Instant::now()),
+            workers: Arc::new(Semaphore::new(settings.workers.max(1))),
+            loads: Arc::new(Semaphore::new(settings.loads.max(1))),
+            runtime: Handle::current(),
+            tasks: Mutex::default(),
+            source,
+        })
+    }
+
+    /// Runs a task on the feed's runtime until it ends or the feed closes.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if *self.closing.borrow() {
+            return;
+        }
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Ends all tasks. What is published can still be read.
+    pub(super) async fn close(&self) {
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            self.closing.send_replace(true);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
+    }
+
+    /// The replicas that are loaded.
+    pub(super) fn resident(&self) -> Vec<Arc<Replica>> {
+        self.stores.iter().filter_map(|loaded| replica_of(loaded.value())).collect()
+    }
+
+    /// A store's load: the one under way or done, or else a new one.
+    pub(super) fn loaded(self: &Arc<Self>, store: StoreId) -> Loaded {
+        if let Some(loaded) = self.stores.get(&store) {
+            return loaded.clone();
+        }
+        let (announce, loaded) = watch::channel(None);
+        match self.stores.entry(store) {
+            dashmap::Entry::Occupied(other) => return other.get().clone(),
+            dashmap::Entry::Vacant(place) => drop(place.insert(loaded.clone())),
+        }
+        let (shared, mine) = (Arc::clone(self), loaded.clone());
+        self.spawn(async move {
+            let outcome = shared.load(store).await;
+            if outcome.is_err() {
+                // The next request tries again.
+                shared.stores.remove_if(&store, |_, current| current.same_channel(&mine));
+            }
+            announce.send_replace(Some(outcome.clone()));
+            // A store dropped while it was being loaded is followed by nobody.
+            let is_mine = shared.stores.get(&store).is_some_and(|current| current.same_channel(&mine));
+            if let (Ok(replica), false) = (outcome, is_mine) {
+                shared.retire(&replica, FeedError::StoreNotFound);
+            }
+        });
+        loaded
+    }
+
+    async fn load(self: &Arc<Self>, store: StoreId) -> Result<Arc<Replica>, FeedError> {
+        let (follower, proved) = self.read(store).await?;
+        tracing::info!(%store, revision = %follower.position.revision, "store loaded");
+        Ok(Replica::new(follower, proved, Arc::downgrade(self)))
+    }
+
+    /// Reads a whole store, not too many at a time.
+    async fn read(&self, store: StoreId) -> Result<(Follower, Instant), FeedError> {
+        let _turn = self.loads.acquire().await.map_err(|_| FeedError::ShuttingDown)?;
+        let reading = load::load(&self.source, &self.schemas, store);
+        AssertUnwindSafe(reading).catch_unwind().await.unwrap_or(Err(FeedError::Reloading))
+    }
+
+    /// There may be something new in a store.
+    pub(super) fn hint(self: &Arc<Self>, store: StoreId) {
+        let replica = self.stores.get(&store).and_then(|loaded| replica_of(&loaded));
+        if let Some(replica) = replica {
+            self.follow(&replica);
+        }
+    }
+
+    /// Sees to it that a store is looked at after this call, by one task at a time.
+    pub(super) fn follow(self: &Arc<Self>, replica: &Arc<Replica>) {
+        replica.hinted.store(true, Ordering::SeqCst);
+        if replica.following.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (shared, replica) = (Arc::clone(self), Arc::clone(replica));
+        self.spawn(async move {
+            loop {
+                while replica.hinted.swap(false, Ordering::SeqCst) {
+                    let catching_up = AssertUnwindSafe(shared.catch_up(&replica));
+                    if catching_up.catch_unwind().await.is_err() {
+                        // The follower went down with it, half applied; nothing of it was seen.
+                        tracing::error!(store = %replica.store(), "applying changes panicked");
+                        shared.retire(&replica, FeedError::Reloading);
+                        shared.wake.notify_one();
+                    }
+                }
+                replica.following.store(false, Ordering::SeqCst);
+                if !replica.hinted.load(Ordering::SeqCst) || replica.following.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Reads and applies what is new; loads the store anew if it cannot be continued.
+    async fn catch_up(&self, replica: &Replica) {
+        let mut seat = replica.seat.lock().await;
+        if let Some(mut follower) = seat.follower.take() {
+            let error = loop {
+                match self.advance(replica, &mut follower).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        seat.follower = Some(follower);
+                        return;
+                    }
+                    Err(error) => break error,
+                }
+            };
+            if error.is_passing() {
+                seat.follower = Some(follower);
+                return;
+            }
+            tracing::error!(store = %replica.store(), revision = %follower.position.revision,
+                error = &error as &dyn std::error::Error, "the store cannot be followed and is loaded anew");
+            // Going back to the fork by undoing entries of the ring, instead of loading, would go
+            // here.
+            self.retire(replica, error);
+            self.runtime.spawn_blocking(move || drop(follower));
+        }
+        self.reload(replica, &mut seat).await;
+    }
+
+    /// One read of the log. Returns whether there is more.
+    async fn advance(&self, replica: &Replica, follower: &mut Follower) -> Result<bool, FeedError> {
+        let _turn = self.workers.acquire().await.map_err(|_| FeedError::ShuttingDown)?;
+        let asked = Instant::now();
+        let (entries, full) = self.source.read_after(follower.store, follower.position).await?;
+        if !entries.is_empty() {
+            let put = entries.iter().rev().find_map(|entry| entry.schema);
+            let schema = match put {
+                None => follower.schema.clone(),
+                Some(_) => self.schemas.in_force(&self.source, follower.store, put).await?,
+            };
+            follower.apply(entries, schema)?;
+            replica.publish(follower.publish());
+        }
+        if !full {
+            replica.prove(asked);
+        }
+        Ok(full)
+    }
+
+    async fn reload(&self, replica: &Replica, seat: &mut Seat) {
+        if seat.not_before.is_some_and(|moment| Instant::now() < moment) {
+            return;
+        }
+        match self.read(replica.store()).await {
+            Ok((mut follower, proved)) => {
+                *seat = Seat::default();
+                replica.prove(proved);
+                replica.publish(follower.publish());
+                tracing::info!(store = %replica.store(), revision = %follower.position.revision,
+                    "store loaded anew");
+                seat.follower = Some(follower);
+            }
+            Err(FeedError::StoreNotFound) => self.forget(replica.store()),
+            Err(error) => {
+                if seat.failures == 0 {
+                    tracing::error!(store = %replica.store(), error = &error as &dyn std::error::Error,
+                        "store cannot be loaded, trying again from time to time");
+                }
+                let pause = self.source.backoff(seat.failures);
+                seat.failures += 1;
+                seat.not_before = Some(Instant::now() + pause);
+                if !error.is_passing() {
+                    self.retire(replica, error);
+                }
+            }
+        }
+    }
+
+    /// A store that is deleted or no longer wanted here.
+    pub(super) fn forget(&self, store: StoreId) {
+        if let Some(replica) = self.stores.remove(&store).and_then(|(_, loaded)| replica_of(&loaded)) {
+            self.retire(&replica, FeedError::StoreNotFound);
+        }
+    }
+
+    /// Stops a replica's answers. Freeing a large graph takes seconds, which nobody should wait for.
+    fn retire(&self, replica: &Replica, why: FeedError) {
+        let retired = replica.silence(if why.is_telling() { why } else { FeedError::Reloading });
+        self.runtime.spawn_blocking(move || drop(retired));
+    }
+}
+
+/// The replica of a load that succeeded.
+fn replica_of(loaded: &Loaded) -> Option<Arc<Replica>> {
+    loaded.borrow().as_ref()?.as_ref().ok().cloned()
+}
+
+/// Where a replica's follower sits while no task uses it.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    /// `None` while the store has to be loaded anew.
+    pub(super) follower: Option<Follower>,
+    /// How often that failed in a row.
+    failures: u32,
+    /// When to try again.
+    not_before: Option<Instant>,
+}
+
+impl Seat {
+    pub(super) fn taken(follower: Follower) -> Self {
+        Self { follower: Some(follower), ..Self::default() }
+    }
+}
