@@ -135,6 +135,32 @@ pub struct Code {
     pub origin: Vec<(usize, usize)>,
 }
 
+impl Expression {
+    /// Whether direct members stand anywhere in it.
+    #[must_use]
+    pub fn holds_this(&self) -> bool {
+        self.any(&|part| matches!(part, Self::This(_)))
+    }
+
+    /// Whether a part of it could not be read.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.any(&|part| matches!(part, Self::Invalid))
+    }
+
+    /// Recursion is bounded by the nesting of definitions.
+    fn any(&self, wanted: &impl Fn(&Self) -> bool) -> bool {
+        wanted(self)
+            || match self {
+                Self::This(_) | Self::Computed(_) | Self::From { .. } | Self::Invalid => false,
+                Self::Union(operands) | Self::Intersection(operands) => {
+                    operands.iter().any(|operand| operand.any(wanted))
+                }
+                Self::Exclusion { base, subtract } => base.any(wanted) || subtract.any(wanted),
+            }
+    }
+}
+
 impl Name {
     /// A name that was not written anywhere.
     #[must_use]

@@ -40,7 +40,7 @@ pub struct Schema {
 }
 
 /// A type and its relations.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypeDefinition {
     /// Its name, unique in the schema.
     pub name: TypeName,
@@ -49,7 +49,7 @@ pub struct TypeDefinition {
 }
 
 /// A relation of a type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelationDefinition {
     /// Its name, unique in its type.
     pub name: RelationName,
@@ -108,6 +108,24 @@ pub enum RestrictionSubject {
     /// `type#relation`: usersets.
     Userset(RelationName),
 }
+
+/// Schemas are equal that say the same in the same order; conditions are compared by what was
+/// declared, not by what it was compiled to.
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        let declared = |condition: &Condition, other: &Condition| {
+            condition.name() == other.name()
+                && condition.parameters() == other.parameters()
+                && condition.expression() == other.expression()
+        };
+        self.dialect == other.dialect
+            && self.types == other.types
+            && self.conditions.len() == other.conditions.len()
+            && self.conditions.iter().zip(&other.conditions).all(|(a, b)| declared(a, b))
+    }
+}
+
+impl Eq for Schema {}
 
 impl Schema {
     /// The definition of a type.

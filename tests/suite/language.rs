@@ -6,6 +6,7 @@ use std::path::Path;
 
 use relata::schema::{self, Diagnostics};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::shared;
 
@@ -151,4 +152,165 @@ fn semantic_validation_cases() {
     }
     assert_eq!((tally.cases, skipped), (84, 7));
     tally.report("semantic cases");
+}
+
+fn transformer_cases(data: &Path) -> Vec<(String, String, Value)> {
+    let mut found: Vec<_> = fs::read_dir(data.join("transformer"))
+        .expect("transformer cases")
+        .map(|entry| {
+            let folder = entry.expect("an entry").path();
+            let read = |name: &str| fs::read_to_string(folder.join(name)).expect("a readable file");
+            let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+            let json = serde_json::from_str(&read("authorization-model.json")).expect("JSON");
+            (name, read("authorization-model.fga"), json)
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+#[test]
+fn transformer_cases_become_the_published_json_and_come_back() {
+    let Some(conformance) = shared::conformance() else { return };
+    let data = conformance.join("openfga/language/tests/data");
+    let cases = transformer_cases(&data);
+    assert_eq!(cases.len(), 29);
+    for (name, text, json) in &cases {
+        let document = schema::parse_document(text).unwrap_or_else(|found| panic!("{name}:\n{found}"));
+        let written = schema::document_to_json(&document);
+        assert_eq!(&written, json, "{name}: text to JSON");
+
+        let read = schema::document_from_json(json).unwrap_or_else(|found| panic!("{name}:\n{found}"));
+        let printed = schema::print_document(&read).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let again = schema::parse_document(&printed).unwrap_or_else(|found| panic!("{name}:\n{found}"));
+        assert_eq!(&schema::document_to_json(&again), json, "{name}: JSON to text to JSON");
+        if document.conditions.is_empty() {
+            // Their files list conditions by name; everything else is spelt alike.
+            assert_eq!(printed.trim_end(), text.trim_end(), "{name}: canonical text");
+        }
+    }
+    println!("transformer cases: {} of {} become the published JSON and come back", cases.len(), cases.len());
+}
+
+/// A case of the published JSON data.
+#[derive(Debug, Deserialize)]
+struct JsonCase {
+    name: String,
+    json: String,
+    #[serde(default = "yes")]
+    valid: bool,
+    #[serde(default)]
+    expected_errors: Option<Vec<JsonError>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct JsonError {
+    metadata: JsonMetadata,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonMetadata {
+    error_type: String,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn json_cases(data: &Path, file: &str) -> Vec<JsonCase> {
+    let text = fs::read_to_string(data.join(file)).expect("a readable case file");
+    serde_saphyr::from_str(&text).expect("cases")
+}
+
+#[test]
+fn json_models_that_have_no_text_are_refused() {
+    let Some(conformance) = shared::conformance() else { return };
+    let data = conformance.join("openfga/language/tests/data");
+    let cases = json_cases(&data, "json-syntax-transformer-validation-cases.yaml");
+    assert_eq!(cases.len(), 6);
+    for case in &cases {
+        let json = serde_json::from_str(&case.json).expect("JSON");
+        let printed = schema::document_from_json(&json)
+            .map(|document| schema::print_document(&document))
+            .unwrap_or_else(|found| panic!("{}:\n{found}", case.name));
+        assert_eq!(printed.is_ok(), case.valid, "{}: {printed:?}", case.name);
+    }
+}
+
+#[test]
+fn json_validation_cases() {
+    let Some(conformance) = shared::conformance() else { return };
+    let data = conformance.join("openfga/language/tests/data");
+    let cases = json_cases(&data, "json-validation-cases.yaml");
+    assert_eq!(cases.len(), 5);
+    for case in &cases {
+        let json = serde_json::from_str(&case.json).expect("JSON");
+        let found = schema::from_json(&json).err().unwrap_or_default();
+        let kinds: Vec<&str> = found.items().iter().map(|item| item.kind.as_str()).collect();
+        for expected in case.expected_errors.iter().flatten() {
+            // Several modules in a file need modules first.
+            let wanted = match expected.metadata.error_type.as_str() {
+                "multiple-modules-in-file" => "modules-unsupported",
+                other => other,
+            };
+            assert!(kinds.contains(&wanted), "{}: {found}", case.name);
+        }
+        assert_eq!(kinds.is_empty(), case.expected_errors.is_none(), "{}: {found}", case.name);
+    }
+}
+
+/// The models of the published server tests.
+#[derive(Debug, Deserialize)]
+struct ServerTests {
+    tests: Vec<ServerTest>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ServerTest {
+    name: String,
+    stages: Vec<Stage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stage {
+    model: String,
+}
+
+#[test]
+fn every_model_of_the_server_tests_is_accepted() {
+    let Some(conformance) = shared::conformance() else { return };
+    let mut models = 0;
+    for file in ["consolidated_1_1_tests.yaml", "abac_tests.yaml"] {
+        let text =
+            fs::read_to_string(conformance.join("openfga/openfga/assets/tests").join(file)).expect("a file");
+        // The data hold numbers beyond the range of a double, on purpose.
+        let options = serde_saphyr::options! {
+            non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
+        };
+        let tests: ServerTests = serde_saphyr::from_str_with_options(&text, options).expect("tests");
+        for test in tests.tests {
+            for stage in test.stages {
+                models += 1;
+                let schema =
+                    schema::parse(&stage.model).unwrap_or_else(|found| panic!("{}:\n{found}", test.name));
+                let printed = schema::print(&schema).expect("text");
+                assert_eq!(
+                    schema::parse(&printed).expect("a schema"),
+                    schema,
+                    "{}: print and parse",
+                    test.name
+                );
+                let json = schema::to_json(&schema);
+                assert_eq!(
+                    schema::from_json(&json).expect("a schema"),
+                    schema,
+                    "{}: JSON and back",
+                    test.name
+                );
+            }
+        }
+    }
+    assert_eq!(models, 186);
+    println!("server tests: all {models} models are accepted, and come back from text and JSON");
 }

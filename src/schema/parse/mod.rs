@@ -11,6 +11,7 @@ mod split;
 mod syntax;
 
 pub(super) use file::document;
+pub(super) use split::{End, scan};
 
 /// The grammar and its rules.
 mod grammar {

@@ -7,6 +7,7 @@ use super::similar;
 use super::targets::{Targets, not_direct};
 use crate::schema::ast::{Expression, Name, Relation, Restriction, Span, Subject, Type};
 use crate::schema::diagnostic::{Kind, Mistakes};
+use crate::schema::model::Dialect;
 
 /// Notes every name that does not exist or may not stand where it does.
 pub(super) fn check(index: &Index<'_>, targets: &Targets<'_>, mistakes: &mut Mistakes) {
@@ -27,6 +28,7 @@ struct Names<'i, 'a, 'm> {
 
 impl<'a> Names<'_, 'a, '_> {
     fn restrictions(&mut self, relation: &'a Relation) {
+        self.assignable(relation);
         let mut seen: HashMap<(&str, Option<&str>, bool, Option<&str>), &Span> = HashMap::new();
         for item in &relation.restrictions {
             self.restriction(item);
@@ -42,16 +44,29 @@ impl<'a> Names<'_, 'a, '_> {
                     .note(
                         Kind::Duplicated,
                         &item.span,
-                        format!(
-                            "`{}` is twice in the restrictions of `{}`",
-                            spelling(item),
-                            relation.name.text
-                        ),
+                        format!("`{}` is twice in the restrictions of `{}`", item, relation.name.text),
                     )
                     .hint("remove one of them")
                     .related("first here", first);
             }
         }
+    }
+
+    /// Direct members and type restrictions go together. A text cannot part them, JSON can.
+    fn assignable(&mut self, relation: &Relation) {
+        if relation.expression.is_unread() {
+            return;
+        }
+        let direct = relation.expression.holds_this();
+        let name = &relation.name.text;
+        let message = match (direct, relation.restrictions.is_empty()) {
+            (true, true) if self.index.dialect() != Dialect::V1_0 => {
+                format!("relation `{name}` has direct members but no type restrictions")
+            }
+            (false, false) => format!("relation `{name}` has type restrictions but no direct members"),
+            _ => return,
+        };
+        self.mistakes.note(Kind::AssignableRelationMustHaveType, &relation.name.span, message);
     }
 
     fn restriction(&mut self, item: &'a Restriction) {
@@ -246,22 +261,4 @@ impl<'a> Names<'_, 'a, '_> {
 
 fn relation_names(declared: &Type) -> Vec<&str> {
     declared.relations.iter().map(|relation| relation.name.text.as_str()).collect()
-}
-
-/// A restriction as it is written.
-fn spelling(item: &Restriction) -> String {
-    let mut text = item.subject_type.text.clone();
-    match &item.subject {
-        Subject::Object => {}
-        Subject::Wildcard => text.push_str(":*"),
-        Subject::Userset(relation) => {
-            text.push('#');
-            text.push_str(&relation.text);
-        }
-    }
-    if let Some(condition) = &item.condition {
-        text.push_str(" with ");
-        text.push_str(&condition.text);
-    }
-    text
 }
