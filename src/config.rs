@@ -1,1 +1,245 @@
 //! Every setting with its unit, default and reason.
+//!
+//! A [`Config`] is plain data: the command line fills it from flags and `RELATA_*` variables,
+//! tests fill it by hand, and [`crate::server::run`] takes it.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
+
+use crate::datastore::postgres::{DatabaseUrlError, PostgresSettings};
+use crate::engine::Limits;
+use crate::feed::FeedSettings;
+use crate::tuple;
+
+/// Where the record is kept.
+#[derive(Debug, Clone)]
+pub enum DatastoreConfig {
+    /// `sqlite:PATH`: a file, created if absent.
+    Sqlite(PathBuf),
+    /// `postgres://…` or `postgresql://…`. The URL may hold a password and does not print it.
+    Postgres(Box<PostgresSettings>),
+}
+
+/// Why a text does not say where the record is kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DatastoreConfigError {
+    /// Neither of the two schemes. The text is not shown: it may hold a password.
+    #[error("the datastore must start with `sqlite:`, `postgres://` or `postgresql://`")]
+    UnknownScheme,
+    /// `sqlite:` and nothing.
+    #[error("`sqlite:` needs the path of a file, for example `sqlite:relata.db`")]
+    NoPath,
+    /// A URL that cannot be understood.
+    #[error(transparent)]
+    Url(#[from] DatabaseUrlError),
+}
+
+impl FromStr for DatastoreConfig {
+    type Err = DatastoreConfigError;
+
+    fn from_str(text: &str) -> Result<Self, DatastoreConfigError> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(Box::new(PostgresSettings::new(text.parse()?))));
+        }
+        let path = text.strip_prefix("sqlite:").ok_or(DatastoreConfigError::UnknownScheme)?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() {
+            return Err(DatastoreConfigError::NoPath);
+        }
+        Ok(Self::Sqlite(PathBuf::from(path)))
+    }
+}
+
+/// When the tables are created or upgraded at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Migration {
+    /// `SQLite` yes, `PostgreSQL` no: a file has one user, a shared database has an operator.
+    #[default]
+    EmbeddedOnly,
+    /// Always. Several nodes may do so at once.
+    AtStart,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Anybody who can connect, and only loopback addresses may be listened on.
+    #[default]
+    OpenOnLoopback,
+    /// Anybody who can connect, on any address. For networks that are guarded otherwise.
+    Insecure,
+    /// Whoever presents a token of this file: one `TOKEN [NAME]` per line, `#` begins a comment.
+    Tokens(PathBuf),
+}
+
+/// What a server is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the record is kept. Default `sqlite:relata.db`.
+    pub datastore: DatastoreConfig,
+    /// When tables are created. Default: at start on `SQLite`, never on `PostgreSQL`.
+    pub migration: Migration,
+    /// Who may call. Default: anybody on loopback, nothing beyond.
+    pub access: Access,
+    /// Runtimes that serve gRPC, one thread each, sharing the port. Default: one per core;
+    /// measured to carry 40 % more than one runtime of as many threads.
+    pub shards: NonZeroUsize,
+    /// Threads for searches that outlast their first slice. Default: one per core.
+    pub search_threads: NonZeroUsize,
+    /// Long searches admitted at once; more are refused with `QUEUE_FULL`. Each may hold tens
+    /// of megabytes of search state. Default 256.
+    pub max_searches: usize,
+    /// The deadline of a unary call that names none. Default 10 s.
+    pub default_deadline: Duration,
+    /// How long a stream of answers may take when the call names no deadline. It bounds how
+    /// long one reader holds a snapshot. `Watch` has no such end. Default 30 s.
+    pub stream_deadline: Duration,
+    /// Following the changelog. Its `max_staleness` also refuses answers at the newest local
+    /// revision: larger serves older answers through a longer outage of the database.
+    pub feed: FeedSettings,
+    /// How long a Write that is committed waits for the local graph to have it, so that one
+    /// node reads its own writes. Passing it costs only that comfort. Default 2 s.
+    pub write_visibility: Duration,
+    /// How long the record may be asked before the node calls itself not serving. Default 2 s.
+    pub health_timeout: Duration,
+    /// How often health is judged. Default 1 s.
+    pub health_interval: Duration,
+    /// How often an idle Watch stream gets a checkpoint. Default 10 s.
+    pub watch_checkpoint: Duration,
+    /// How long calls in flight may take to end after a stop was asked for. Default 20 s, below
+    /// the 30 s that orchestrators usually allow before they kill.
+    pub drain: Duration,
+    /// What one connection may have open. Default 1,000: the default of the library, 200,
+    /// queues calls inside busy clients.
+    pub max_concurrent_streams: u32,
+    /// A quiet connection is probed this often, so that vanished clients are noticed. Default
+    /// 30 s.
+    pub keepalive_interval: Duration,
+    /// A probed connection that does not answer is closed after this long. Default 20 s.
+    pub keepalive_timeout: Duration,
+    /// What one call may bring.
+    pub limits: RequestLimits,
+    /// What one search may cost. The engine says what each bound is for.
+    pub search: Limits,
+    /// Fuel of one slice of a search; a unit is a goal or a tuple looked at. Default 5,000, about
+    /// a millisecond: what a shard may compute without serving others.
+    pub slice: u64,
+}
+
+impl Config {
+    /// The defaults over a record.
+    #[must_use]
+    pub fn new(datastore: DatastoreConfig) -> Self {
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self {
+            datastore,
+            migration: Migration::default(),
+            access: Access::default(),
+            shards: cores,
+            search_threads: cores,
+            max_searches: 256,
+            default_deadline: Duration::from_secs(10),
+            stream_deadline: Duration::from_secs(30),
+            feed: FeedSettings::default(),
+            write_visibility: Duration::from_secs(2),
+            health_timeout: Duration::from_secs(2),
+            health_interval: Duration::from_secs(1),
+            watch_checkpoint: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+            max_concurrent_streams: 1_000,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+            limits: RequestLimits::default(),
+            search: Limits::default(),
+            slice: 5_000,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(DatastoreConfig::Sqlite(PathBuf::from("relata.db")))
+    }
+}
+
+/// Bounds on one call. Exceeding one is an error that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Bytes of one request message. Default 4 MiB, what clients of gRPC expect.
+    pub message_bytes: usize,
+    /// Updates of one Write: a write is one transaction under the store's lock. Default 1,000.
+    pub updates: usize,
+    /// Preconditions of one Write; each is a query under the lock. Default 100.
+    pub preconditions: usize,
+    /// Bytes of an idempotency key. Default 128.
+    pub idempotency_key_bytes: usize,
+    /// Characters of a note. Default 1,000.
+    pub note_chars: usize,
+    /// Contextual tuples of one question. Default 1,000.
+    pub contextual_tuples: usize,
+    /// Questions of one BatchCheck. Default 10,000.
+    pub batch_items: usize,
+    /// Results of one page. Default 10,000.
+    pub page_size: u32,
+    /// Results in one message of a stream. Default 500, some tens of kilobytes.
+    pub stream_chunk: usize,
+    /// Bytes of one context, of a request or a tuple, as JSON. Default 32 KiB.
+    pub context_bytes: usize,
+    /// Bytes of a schema text. Default 256 KiB.
+    pub schema_bytes: usize,
+    /// Object types of one Watch filter. Default 100.
+    pub watch_types: usize,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 4 << 20,
+            updates: 1_000,
+            preconditions: 100,
+            idempotency_key_bytes: 128,
+            note_chars: 1_000,
+            contextual_tuples: 1_000,
+            batch_items: 10_000,
+            page_size: 10_000,
+            stream_chunk: 500,
+            context_bytes: 32 << 10,
+            schema_bytes: 256 << 10,
+            watch_types: 100,
+        }
+    }
+}
+
+/// Longest name of a store, in characters.
+pub const MAX_STORE_NAME_CHARS: usize = 64;
+
+/// Longest part of a filter, in characters: no id of a stored tuple is longer.
+pub const MAX_FILTER_CHARS: usize = tuple::MAX_OBJECT_CHARS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datastore_is_a_file_or_a_url() {
+        let file = |text: &str| match text.parse() {
+            Ok(DatastoreConfig::Sqlite(path)) => path,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(file("sqlite:a/b.db"), PathBuf::from("a/b.db"));
+        assert_eq!(file("sqlite:///a/b.db"), PathBuf::from("/a/b.db"));
+        let error = |text: &str| text.parse::<DatastoreConfig>().expect_err("refused");
+        assert_eq!(error("sqlite:"), DatastoreConfigError::NoPath);
+        assert_eq!(error("mysql://x:hunter2@y"), DatastoreConfigError::UnknownScheme);
+        assert!(matches!(error("postgres://x:hunter2@y:port/z"), DatastoreConfigError::Url(_)));
+    }
+
+    #[test]
+    fn a_password_does_not_print() {
+        let config: DatastoreConfig = "postgres://relata:hunter2@db/relata".parse().expect("a URL");
+        assert!(!format!("{:?}", Config::new(config)).contains("hunter2"));
+    }
+}

@@ -125,7 +125,13 @@ impl Zookie {
     /// The zookie of a revision.
     #[must_use]
     pub fn new(database: DatabaseId, store: StoreId, revision: Revision, write: WriteId) -> Self {
-        Self { database: tail(database.0), store: tail(store.0), revision, write: write.tag() }
+        Self::tagged(database, store, revision, write.tag())
+    }
+
+    /// The zookie of a revision whose write id is known by its tag only.
+    #[must_use]
+    pub fn tagged(database: DatabaseId, store: StoreId, revision: Revision, write: [u8; 8]) -> Self {
+        Self { database: tail(database.0), store: tail(store.0), revision, write }
     }
 
     /// Whether it was handed out by this database for this store.

@@ -1,1 +1,38 @@
 //! gRPC: one file per RPC, wire conversion, errors, lifecycle.
+//!
+//! How a call passes through here:
+//!
+//! ```text
+//! lifecycle   a shard accepts the connection
+//! auth        who calls; refusals carry details like any other
+//! permission/, tuple/, schema/, store/
+//!   call      takes the request apart, bounds it by its deadline, logs what fails
+//!   convert   wire values become domain values, or a refusal that names the field
+//!   registry  the store's name becomes its replica
+//!   consistency  "how fresh" becomes a revision
+//!   search    a first slice inline, the rest on the pool
+//! status      whatever went wrong becomes one row of one table
+//! ```
+
+pub mod auth;
+pub mod call;
+pub mod chunk;
+pub mod consistency;
+pub mod convert;
+pub mod cursor;
+pub mod deadline;
+pub mod health;
+pub mod lifecycle;
+pub mod logging;
+pub mod node;
+mod permission;
+pub mod pool;
+mod refusals;
+pub mod registry;
+mod schema;
+pub mod search;
+pub mod status;
+mod store;
+mod tuple;
+
+pub use lifecycle::{RunError, bind, run};

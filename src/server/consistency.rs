@@ -1,0 +1,159 @@
+//! From "how fresh" to a revision (Zanzibar paper §2.2, §2.4.4).
+//!
+//! Freshness is waiting: whatever is asked for, the answer comes from memory once memory has the
+//! revision. Usually it already has.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::call::Call;
+use super::convert;
+use super::cursor::Pin;
+use super::node::Node;
+use super::status::Error;
+use crate::feed::{At, FeedError, Published, Replica};
+use crate::proto;
+use crate::proto::consistency::Requirement;
+use crate::revision::{Revision, Zookie};
+use crate::time::Timestamp;
+
+/// The revision to answer at.
+pub async fn resolve(
+    node: &Node,
+    call: &Call,
+    replica: &Arc<Replica>,
+    asked: Option<proto::Consistency>,
+) -> Result<At, Error> {
+    match asked.and_then(|asked| asked.requirement) {
+        None | Some(Requirement::MinimizeLatency(())) => newest_here(node, replica).await,
+        Some(Requirement::AtLeast(text)) => {
+            at_least(
+                node,
+                call,
+                replica,
+                ours(node, replica, "consistency.at_least", &text)?,
+                "consistency.at_least",
+            )
+            .await
+        }
+        Some(Requirement::Exact(text)) => {
+            exactly(node, call, replica, ours(node, replica, "consistency.exact", &text)?).await
+        }
+        Some(Requirement::Full(())) => newest(node, call, replica).await,
+    }
+}
+
+/// A zookie of this store of this database.
+pub fn ours(node: &Node, replica: &Replica, field: &'static str, text: &str) -> Result<Zookie, Error> {
+    let zookie = convert::zookie(field, text)?;
+    zookie.belongs_to(node.database(), replica.store()).map_err(|source| Error::Zookie { field, source })?;
+    Ok(zookie)
+}
+
+/// The newest revision in memory, refused when the node may be far behind.
+async fn newest_here(node: &Node, replica: &Arc<Replica>) -> Result<At, Error> {
+    let (age, bound) = (replica.staleness(), node.config().feed.max_staleness);
+    if age > bound {
+        return Err(Error::Stale { age, bound });
+    }
+    let revision = replica.published()?.revision;
+    at(node, replica, revision).await
+}
+
+/// A revision at least as new as a zookie, once the zookie is known to be of this history.
+pub async fn at_least(
+    node: &Node,
+    call: &Call,
+    replica: &Arc<Replica>,
+    zookie: Zookie,
+    field: &'static str,
+) -> Result<At, Error> {
+    let published = verified(node, call, replica, zookie, field).await?;
+    at(node, replica, published.revision).await
+}
+
+/// Waits for the revision of a zookie, and sees that it is of the history memory follows.
+async fn verified(
+    node: &Node,
+    call: &Call,
+    replica: &Arc<Replica>,
+    zookie: Zookie,
+    field: &'static str,
+) -> Result<Arc<Published>, Error> {
+    let published = wait_for(call, replica, zookie.revision).await?;
+    let known = match published.write_tag(zookie.revision) {
+        Some(tag) => tag == zookie.write,
+        None => {
+            let replica = Arc::clone(replica);
+            node.in_background(async move { replica.recognises(zookie.revision, zookie.write).await })
+                .await??
+        }
+    };
+    if known { Ok(published) } else { Err(Error::HistoryLost { field }) }
+}
+
+async fn exactly(node: &Node, call: &Call, replica: &Arc<Replica>, zookie: Zookie) -> Result<At, Error> {
+    wait_for(call, replica, zookie.revision).await?;
+    let at = at(node, replica, zookie.revision).await?;
+    if at.write_tag != zookie.write {
+        return Err(Error::HistoryLost { field: "consistency.exact" });
+    }
+    Ok(at)
+}
+
+/// Everything acknowledged before the call: what the database says now, and then in memory. The
+/// question to the database starts after the call arrived.
+pub async fn newest(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<At, Error> {
+    let (feed, store) = (Arc::clone(node.feed()), replica.store());
+    let head = node.in_background(async move { feed.head(store).await }).await??;
+    let published = wait_for(call, replica, head.revision).await?;
+    at(node, replica, published.revision).await
+}
+
+/// The revision a cursor is pinned to, on whichever node the next page is asked.
+pub async fn pinned(node: &Node, call: &Call, replica: &Arc<Replica>, pin: &Pin) -> Result<At, Error> {
+    wait_for(call, replica, pin.revision).await?;
+    let at = at(node, replica, pin.revision).await?;
+    if at.write_tag != pin.write {
+        return Err(Error::HistoryLost { field: "cursor" });
+    }
+    Ok(at)
+}
+
+/// Waits for the revision a cursor is pinned to, without looking at the tuples of it: they are
+/// read from the record. Memory may no longer reach it.
+pub async fn recognised(node: &Node, call: &Call, replica: &Arc<Replica>, pin: &Pin) -> Result<(), Error> {
+    let zookie = Zookie::tagged(node.database(), replica.store(), pin.revision, pin.write);
+    verified(node, call, replica, zookie, "cursor").await.map(|_| ())
+}
+
+/// Waits until memory has a revision. A little of the deadline is left for saying that it has
+/// not come.
+async fn wait_for(call: &Call, replica: &Arc<Replica>, revision: Revision) -> Result<Arc<Published>, Error> {
+    Ok(replica.at_least(revision, call.deadline.early().into_std()).await?)
+}
+
+/// The store at a revision that memory has.
+async fn at(node: &Node, replica: &Arc<Replica>, revision: Revision) -> Result<At, Error> {
+    // The newest costs nothing. An earlier one may have to read its schema from the record.
+    let replica = Arc::clone(replica);
+    if replica.published()?.revision == revision {
+        return match replica.at(revision).await {
+            // It was the newest a moment ago, and was rewound since.
+            Err(FeedError::Behind { .. }) => Err(Error::Feed(FeedError::HistoryDiverged)),
+            outcome => Ok(outcome?),
+        };
+    }
+    Ok(node.in_background(async move { replica.at(revision).await }).await??)
+}
+
+/// The zookie of the revision an answer is of.
+pub fn zookie(node: &Node, replica: &Replica, at: &At) -> Zookie {
+    Zookie::tagged(node.database(), replica.store(), at.revision, at.write_tag)
+}
+
+/// The moment to judge a question at: never before one already used for the store.
+pub fn now(replica: &Replica) -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    replica.now(Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
+}

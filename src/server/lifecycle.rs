@@ -1,0 +1,283 @@
+//! Start, serve, stop.
+//!
+//! ```text
+//! caller's runtime            feed, committers, health, the record's connections
+//! shard-0 … shard-n           one single-threaded runtime each: gRPC on a shared port
+//! search-0 … search-n         slices of long searches
+//! ```
+//!
+//! gRPC runs on single-threaded runtimes that share the port: measured, one core each carries
+//! 40 % more than one runtime over all cores, since a connection never hops between threads.
+//!
+//! A stop goes in this order: health says NOT_SERVING; Watch streams end with `SHUTTING_DOWN`;
+//! connections are told to open no more calls; calls in flight finish, within a bound; the feed
+//! stops; the record is closed.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::net::TcpSocket;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tonic_reflection::server::Builder as Reflection;
+use tower::util::MapResponseLayer;
+
+use super::auth::{AuthLayer, TokenFileError, Tokens};
+use super::node::Node;
+use super::permission::Permissions;
+use super::schema::Schemas;
+use super::store::Stores;
+use super::tuple::Tuples;
+use super::{health, refusals};
+use crate::config::{Access, Config, DatastoreConfig, Migration};
+use crate::datastore::postgres::Postgres;
+use crate::datastore::sqlite::Sqlite;
+use crate::datastore::{Datastore, DatastoreError};
+use crate::proto;
+use crate::proto::permission_service_server::PermissionServiceServer;
+use crate::proto::schema_service_server::SchemaServiceServer;
+use crate::proto::store_service_server::StoreServiceServer;
+use crate::proto::tuple_service_server::TupleServiceServer;
+
+/// Connections that wait to be accepted, per shard.
+const BACKLOG: u32 = 1_024;
+
+/// Why a server did not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message names its fields")]
+pub enum RunError {
+    /// Anybody on the network could call.
+    #[error(
+        "refusing to listen on {address} without authentication: name a token file, listen on a loopback address, or say plainly that it is to be insecure"
+    )]
+    Exposed { address: SocketAddr },
+    /// The token file cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    /// The record cannot be opened or is not ready.
+    #[error(transparent)]
+    Record(#[from] DatastoreError),
+    /// The port cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    /// A thread or listener could not be set up.
+    #[error("cannot start serving")]
+    Start(#[source] io::Error),
+    /// The transport failed.
+    #[error("the gRPC transport failed")]
+    Transport(#[from] tonic::transport::Error),
+    /// The reflection service could not be built from the descriptors.
+    #[error("the API's descriptors are unusable")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A thread that served gRPC ended by a panic.
+    #[error("a thread that served gRPC panicked")]
+    ShardLost,
+}
+
+/// Listens on one address with as many sockets as there will be shards. Port 0 becomes a free
+/// port, the same for all.
+pub async fn bind(address: SocketAddr, shards: NonZeroUsize) -> Result<Vec<TcpListener>, RunError> {
+    let failed = |source| RunError::Listen { address, source };
+    // Sockets that share a port would share it with another server of the same user too, and
+    // each would get a part of the calls. A plain bind first finds out that somebody is there.
+    let probe = TcpListener::bind(address).map_err(failed)?;
+    let address = probe.local_addr().map_err(failed)?;
+    drop(probe);
+    let listen = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        #[cfg(all(unix, not(target_os = "solaris"), not(target_os = "illumos")))]
+        socket.set_reuseport(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    (0..shards.get()).map(|_| listen().map_err(failed)).collect()
+}
+
+/// Opens the record that the configuration names.
+pub async fn open(config: &DatastoreConfig) -> Result<Arc<dyn Datastore>, DatastoreError> {
+    match config {
+        DatastoreConfig::Sqlite(path) => {
+            let path = path.clone();
+            // Opening a file blocks for as long as the file system takes.
+            let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await;
+            Ok(Arc::new(opened.map_err(|error| DatastoreError::Other(error.into()))??))
+        }
+        DatastoreConfig::Postgres(settings) => Ok(Arc::new(Postgres::connect((**settings).clone()).await?)),
+    }
+}
+
+/// Runs a server until `shutdown` ends, one shard per listener. The runtime of the caller does
+/// what is not gRPC; it should have several threads.
+pub async fn run(
+    config: Config,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let tokens = admit(&config.access, &listeners)?;
+    let datastore = open(&config.datastore).await?;
+    let embedded = matches!(config.datastore, DatastoreConfig::Sqlite(_));
+    if embedded || config.migration == Migration::AtStart {
+        datastore.migrate().await?;
+    }
+    serve(config, tokens, datastore, listeners, shutdown).await
+}
+
+/// Refuses to be open to a network by accident.
+fn admit(access: &Access, listeners: &[TcpListener]) -> Result<Option<Arc<Tokens>>, RunError> {
+    match access {
+        Access::Tokens(path) => Ok(Some(Arc::new(Tokens::read(path)?))),
+        Access::Insecure => Ok(None),
+        Access::OpenOnLoopback => {
+            for listener in listeners {
+                let address = listener.local_addr().map_err(RunError::Start)?;
+                if !address.ip().to_canonical().is_loopback() {
+                    return Err(RunError::Exposed { address });
+                }
+            }
+            Ok(None)
+        }
+    }
+}
+
+async fn serve(
+    config: Config,
+    tokens: Option<Arc<Tokens>>,
+    datastore: Arc<dyn Datastore>,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    datastore.ping().await?;
+    let drain = config.drain;
+    let (stop, stopping) = watch::channel(false);
+    let node = Node::start(config, Arc::clone(&datastore), stopping.clone()).await?;
+    let reporter = HealthReporter::new();
+    health::announce(&reporter, ServingStatus::NotServing).await;
+    let routes = routes(&node, &reporter)?;
+    let judging = tokio::spawn(health::follow(Arc::clone(&node), reporter.clone()));
+
+    let mut shards = Vec::with_capacity(listeners.len());
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let shard = Shard {
+            node: Arc::clone(&node),
+            routes: routes.clone(),
+            auth: AuthLayer::new(tokens.clone()),
+            listener,
+        };
+        shards.push(shard.start(index, stopping.clone()).map_err(RunError::Start)?);
+    }
+    let mut served = Box::pin(futures::future::try_join_all(shards.into_iter().map(ended)));
+
+    let outcome = tokio::select! {
+        early = &mut served => early.map(|_| ()),
+        () = shutdown => {
+            tracing::info!("stopping: finishing what is in flight");
+            judging.abort();
+            health::announce(&reporter, ServingStatus::NotServing).await;
+            let _ = stop.send(true);
+            if let Ok(outcome) = timeout(drain + Duration::from_secs(1), served).await {
+                outcome.map(|_| ())
+            } else {
+                tracing::warn!("stopping: some calls did not end within {drain:?}");
+                Ok(())
+            }
+        }
+    };
+    judging.abort();
+    let _ = stop.send(true);
+    node.stop().await;
+    datastore.close().await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// All services: ours, health, and reflection in both versions that clients ask for.
+fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, RunError> {
+    let limit = node.config().limits.message_bytes;
+    let reflection = || {
+        Reflection::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+    Ok(Routes::new(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(
+            PermissionServiceServer::new(Permissions(Arc::clone(node))).max_decoding_message_size(limit),
+        )
+        .add_service(TupleServiceServer::new(Tuples(Arc::clone(node))).max_decoding_message_size(limit))
+        .add_service(SchemaServiceServer::new(Schemas(Arc::clone(node))).max_decoding_message_size(limit))
+        .add_service(StoreServiceServer::new(Stores(Arc::clone(node))).max_decoding_message_size(limit)))
+}
+
+/// One thread with one runtime and one of the sockets that share the port.
+struct Shard {
+    node: Arc<Node>,
+    routes: Routes,
+    auth: AuthLayer,
+    listener: TcpListener,
+}
+
+type Served = oneshot::Receiver<Result<(), RunError>>;
+
+impl Shard {
+    fn start(self, index: usize, stopping: watch::Receiver<bool>) -> io::Result<Served> {
+        let (sender, receiver) = oneshot::channel();
+        self.listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let outcome = runtime.block_on(self.serve(stopping));
+            // Calls that outlasted the bound end here, with their connections.
+            runtime.shutdown_background();
+            let _ = sender.send(outcome);
+        })?;
+        Ok(receiver)
+    }
+
+    async fn serve(self, stopping: watch::Receiver<bool>) -> Result<(), RunError> {
+        let config = self.node.config();
+        let drain = config.drain;
+        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(RunError::Start)?;
+        let incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(config.keepalive_interval));
+        let served = Server::builder()
+            .max_concurrent_streams(config.max_concurrent_streams)
+            .http2_keepalive_interval(Some(config.keepalive_interval))
+            .http2_keepalive_timeout(Some(config.keepalive_timeout))
+            .layer(MapResponseLayer::new(refusals::in_our_words as fn(_) -> _))
+            .layer(self.auth)
+            .add_routes(self.routes)
+            .serve_with_incoming_shutdown(incoming, stopped(stopping.clone()));
+        let bounded = async {
+            stopped(stopping).await;
+            tokio::time::sleep(drain).await;
+        };
+        tokio::select! {
+            outcome = served => Ok(outcome?),
+            () = bounded => Ok(()),
+        }
+    }
+}
+
+/// Ends when the server is to stop.
+pub async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the server with it.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn ended(shard: Served) -> Result<(), RunError> {
+    shard.await.unwrap_or(Err(RunError::ShardLost))
+}

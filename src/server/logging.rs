@@ -1,0 +1,79 @@
+//! What the server says of itself: text on a terminal, one JSON object per line otherwise.
+
+use std::io::IsTerminal as _;
+
+use tonic::Code;
+use tracing_subscriber::EnvFilter;
+
+use super::status::Error;
+
+/// Starts logging to standard error. `filter` is what `RELATA_LOG` holds, such as `debug` or
+/// `relata=debug,sqlx=warn`; what cannot be read counts as `info`. A second call does nothing.
+pub fn start(filter: Option<&str>) {
+    let filter =
+        EnvFilter::try_new(filter.unwrap_or("info,sqlx=warn")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start fails, and the first one stands.
+    let _ = if std::io::stderr().is_terminal() {
+        builder.try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+}
+
+/// One line for a failed call, with its cause, which the client does not see. What the server or
+/// the database did is a warning; what the caller did is not.
+pub fn failed(method: &'static str, principal: &str, error: &Error) {
+    let row = error.row();
+    let (reason, message) = (row.reason.as_str(), error.to_string());
+    let cause = cause(error);
+    match row.code {
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            tracing::error!(method, principal, reason, cause, "{message}");
+        }
+        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => {
+            tracing::warn!(method, principal, reason, cause, "{message}");
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => tracing::info!(method, principal, reason, cause, "{message}"),
+    }
+}
+
+/// The chain of causes below an error, outermost first; empty if there is none.
+pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(source) = next {
+        causes.push(source.to_string());
+        next = source.source();
+    }
+    causes.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datastore::DatastoreError;
+
+    #[test]
+    fn the_cause_is_for_the_log_only() {
+        let source = anyhow::anyhow!("connection refused").context("cannot connect to `db`");
+        let error = Error::Record(DatastoreError::Unavailable(source));
+        assert_eq!(
+            cause(&error),
+            "the database cannot be reached: cannot connect to `db`: connection refused"
+        );
+        let status = error.into_status();
+        assert!(!format!("{status:?}").contains("refused"), "{status:?}");
+    }
+}

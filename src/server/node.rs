@@ -1,0 +1,220 @@
+//! What every method shares: the record, the feed, the committers, and the settings.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tonic::Request;
+
+use super::call::Call;
+use super::convert::clip;
+use super::cursor::CursorKeys;
+use super::lifecycle::RunError;
+use super::pool::Pool;
+use super::registry::Registry;
+use super::status::Error;
+use super::store::DEFAULT;
+use crate::config::Config;
+use crate::datastore::committer::{CommitError, CommitterSettings, Committers};
+use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Write};
+use crate::feed::{Feed, Replica, SchemaVersion};
+use crate::revision::{DatabaseId, StoreId};
+
+/// One server of possibly many on one record.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    datastore: Arc<dyn Datastore>,
+    database: DatabaseId,
+    cursors: CursorKeys,
+    committers: Committers,
+    feed: Arc<Feed>,
+    registry: Registry,
+    pool: Pool,
+    /// The runtime of everything that is not gRPC. Whatever may open a connection to the database
+    /// runs there, so that no connection hangs on the reactor of a shard.
+    background: Handle,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Node {
+    /// Puts a node together on the current runtime. The record must have been migrated.
+    pub async fn start(
+        config: Config,
+        datastore: Arc<dyn Datastore>,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Arc<Self>, RunError> {
+        let identity = datastore.identity().await?;
+        ensure_default_store(&*datastore).await?;
+        let pool = Pool::start(config.search_threads, config.max_searches).map_err(RunError::Start)?;
+        let feed = Feed::start(Arc::clone(&datastore), config.feed.clone());
+        let committers = Committers::new(Arc::clone(&datastore), CommitterSettings::default());
+        Ok(Arc::new(Self {
+            config,
+            database: identity.database,
+            cursors: CursorKeys::new(&identity),
+            committers,
+            feed,
+            registry: Registry::default(),
+            pool,
+            background: Handle::current(),
+            stopping,
+            datastore,
+        }))
+    }
+
+    /// Lets what was begun finish, and ends the background work.
+    pub async fn stop(&self) {
+        self.committers.close().await;
+        self.feed.shutdown().await;
+    }
+
+    /// Begins a call that has one answer.
+    pub fn unary<Q>(&self, method: &'static str, request: Request<Q>) -> (Call, Q) {
+        Call::begin(method, request, Some(self.config.default_deadline))
+    }
+
+    /// Begins a call whose answers end by themselves.
+    pub fn listing<Q>(&self, method: &'static str, request: Request<Q>) -> (Call, Q) {
+        Call::begin(method, request, Some(self.config.stream_deadline))
+    }
+
+    /// Begins a call whose answers go on until somebody ends them.
+    pub fn endless<Q>(&self, method: &'static str, request: Request<Q>) -> (Call, Q) {
+        Call::begin(method, request, None)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The record. Use [`Self::ask`] from a call.
+    pub fn datastore(&self) -> &Arc<dyn Datastore> {
+        &self.datastore
+    }
+
+    /// The identity of the database, which zookies carry.
+    pub fn database(&self) -> DatabaseId {
+        self.database
+    }
+
+    /// What seals and opens cursors.
+    pub fn cursors(&self) -> &CursorKeys {
+        &self.cursors
+    }
+
+    /// What follows the changelog.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// Where long searches go.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Becomes true when the server is to stop.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
+    }
+
+    /// Runs work on the background runtime. Dropping the answer does not stop the work.
+    pub async fn in_background<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.background.spawn(work).await.map_err(|error| Error::Internal(anyhow::Error::new(error)))
+    }
+
+    /// Asks the record something.
+    pub async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn Datastore>) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DatastoreError>> + Send + 'static,
+    {
+        Ok(self.in_background(question(Arc::clone(&self.datastore))).await??)
+    }
+
+    /// A live store by name or id; empty means `default`.
+    pub async fn find_store(&self, text: &str) -> Result<Store, Error> {
+        let wanted = if text.is_empty() { DEFAULT } else { text };
+        let store = match uuid::Uuid::try_parse(wanted) {
+            Ok(id) => self.ask(move |record| async move { record.store(StoreId(id)).await }).await?,
+            Err(_) if wanted.len() > 4 * crate::config::MAX_STORE_NAME_CHARS => None,
+            Err(_) => {
+                let name = wanted.to_owned();
+                self.ask(move |record| async move { record.store_named(&name).await }).await?
+            }
+        };
+        store.ok_or_else(|| Error::StoreNotFound { store: clip(wanted) })
+    }
+
+    /// The replica of a live store by name or id, loaded if it has to be.
+    pub async fn replica(&self, text: &str) -> Result<Arc<Replica>, Error> {
+        self.registry.replica(self, if text.is_empty() { DEFAULT } else { text }).await
+    }
+
+    /// Makes the node forget what it knows of a deleted store.
+    pub fn forget_store(&self, id: StoreId) {
+        self.registry.forget(id);
+        self.feed.drop_store(id);
+    }
+
+    /// A schema version of a store, compiled.
+    pub async fn schema_version(
+        &self,
+        replica: &Arc<Replica>,
+        id: SchemaId,
+    ) -> Result<Arc<SchemaVersion>, Error> {
+        let replica = Arc::clone(replica);
+        let version = self.in_background(async move { replica.schema(id).await }).await??;
+        version.ok_or(Error::SchemaNotFound { id })
+    }
+
+    /// Commits a write, then waits a moment until this node's memory has it, so that one node
+    /// reads its own writes without asking. Not having it by then is no failure: the zookie of
+    /// the answer makes any node wait.
+    pub async fn commit(
+        &self,
+        call: &Call,
+        replica: &Arc<Replica>,
+        write: Write,
+    ) -> Result<Committed, Error> {
+        let store = replica.store();
+        let committed = self.committers.write(store, write, call.deadline.instant().into_std()).await;
+        let committed = committed.map_err(refused)?;
+        self.feed.hint(store);
+        let patience = call.deadline.at_most(self.config.write_visibility).early();
+        let _ = replica.at_least(committed.revision, patience.into_std()).await;
+        Ok(committed)
+    }
+}
+
+fn refused(error: CommitError) -> Error {
+    match error {
+        CommitError::Write(error) => Error::Write(error),
+        CommitError::TooLarge { tuples, limit } => Error::TooMuch {
+            field: "updates".to_owned(),
+            actual: tuples,
+            limit,
+            unit: "tuples and preconditions",
+        },
+        CommitError::QueueFull => Error::QueueFull { queue: "write" },
+        CommitError::DeadlinePassed => Error::DeadlineExceeded,
+        CommitError::Datastore(error) => Error::Commit(error),
+        CommitError::ShuttingDown => Error::ShuttingDown,
+    }
+}
+
+/// The store that requests mean when they name none. Several nodes may start at once.
+async fn ensure_default_store(datastore: &dyn Datastore) -> Result<(), DatastoreError> {
+    if datastore.store_named(DEFAULT).await?.is_some() {
+        return Ok(());
+    }
+    match datastore.create_store(DEFAULT).await {
+        Ok(_) | Err(DatastoreError::StoreExists(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,137 @@
+//! `BatchCheck`: many questions at one revision.
+
+use std::collections::HashMap;
+
+use super::question::{Asked, Question, wire_verdict};
+use crate::engine::{Check, CheckAnswer, EngineError, Memo, Progress};
+use crate::graph::{Ordinal, SubjectNode};
+use crate::proto;
+use crate::schema::RelationId;
+use crate::server::call::Call;
+use crate::server::convert::at_most;
+use crate::server::node::Node;
+use crate::server::search::Slice;
+use crate::server::status::{Error, Reason};
+use crate::server::{convert, search};
+
+pub(super) async fn batch_check(
+    node: &Node,
+    call: &Call,
+    request: proto::BatchCheckRequest,
+) -> Result<proto::BatchCheckResponse, Error> {
+    at_most("items", request.items.len(), node.config().limits.batch_items, "items")?;
+    if request.items.is_empty() {
+        return Err(Error::field("items", Reason::InvalidField, "nothing to check"));
+    }
+    let replica = node.replica(&request.store).await?;
+    let asked = Asked {
+        consistency: request.consistency,
+        schema_id: request.schema_id,
+        context: request.context,
+        contextual_tuples: request.contextual_tuples,
+    };
+    let mut question = Question::new(node, call, &replica, asked).await?;
+    let zookie = std::mem::take(&mut question.zookie);
+
+    let mut results = vec![proto::BatchCheckResult::default(); request.items.len()];
+    let mut batch = Batch::default();
+    for (index, (item, result)) in request.items.iter().zip(&mut results).enumerate() {
+        match goal(&mut question, item) {
+            Ok(goal) => batch.add(index, goal),
+            Err(error) => *result = failed(&error),
+        }
+    }
+    let answers = search::run(node, move |fuel| batch.run(&question, fuel)).await?;
+    for (index, answer) in answers {
+        if let Some(result) = results.get_mut(index) {
+            *result = match answer {
+                Ok(answer) => {
+                    let (verdict, missing) = wire_verdict(answer.verdict);
+                    proto::BatchCheckResult { verdict: verdict.into(), missing, error: None }
+                }
+                Err(error) => failed(&Error::Engine(error)),
+            };
+        }
+    }
+    Ok(proto::BatchCheckResponse { results, zookie })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Goal {
+    object: Ordinal,
+    relation: RelationId,
+    subject: SubjectNode,
+}
+
+fn goal(question: &mut Question, item: &proto::BatchCheckItem) -> Result<Goal, Error> {
+    let (object, relation) =
+        question.goal(&convert::object(&item.object)?, &convert::relation(&item.relation)?)?;
+    let subject = question.subject(&convert::subject(&item.subject)?)?;
+    Ok(Goal { object, relation, subject })
+}
+
+/// An error of one item: the batch goes on.
+fn failed(error: &Error) -> proto::BatchCheckResult {
+    let row = error.row();
+    let error = proto::ItemError {
+        code: row.code.into(),
+        reason: row.reason.as_str().to_owned(),
+        message: row.message.into_owned(),
+    };
+    proto::BatchCheckResult { error: Some(error), ..Default::default() }
+}
+
+type Answer = (usize, Result<CheckAnswer, EngineError>);
+
+/// All items, those of one subject together: they share what is known of it.
+#[derive(Default)]
+struct Batch {
+    /// By subject, in the order of their first mention.
+    groups: Vec<Vec<(usize, Goal)>>,
+    by_subject: HashMap<SubjectNode, usize>,
+    memo: Memo,
+    running: Option<(usize, Check)>,
+    answers: Vec<Answer>,
+}
+
+impl Batch {
+    fn add(&mut self, index: usize, goal: Goal) {
+        let group = *self.by_subject.entry(goal.subject).or_insert(self.groups.len());
+        match self.groups.get_mut(group) {
+            Some(items) => items.push((index, goal)),
+            None => self.groups.push(vec![(index, goal)]),
+        }
+    }
+
+    /// The next item: the last one of the last group. A group that is done takes its memo along,
+    /// so that memory holds what is known of one subject and not of thousands.
+    fn next(&mut self) -> Option<(usize, Check)> {
+        loop {
+            match self.groups.last_mut()?.pop() {
+                Some((index, Goal { object, relation, subject })) => {
+                    return Some((index, Check::new(object, relation, subject)));
+                }
+                None => {
+                    self.groups.pop();
+                    self.memo = Memo::new();
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, question: &Question, fuel: &mut u64) -> Slice<Vec<Answer>> {
+        let scope = question.scope();
+        loop {
+            let Some((index, mut check)) = self.running.take().or_else(|| self.next()) else {
+                return Progress::Done(Ok(std::mem::take(&mut self.answers)));
+            };
+            match check.run(&scope, &mut self.memo, fuel) {
+                Progress::Done(answer) => self.answers.push((index, answer)),
+                Progress::Suspended => {
+                    self.running = Some((index, check));
+                    return Progress::Suspended;
+                }
+            }
+        }
+    }
+}

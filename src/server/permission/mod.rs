@@ -1,0 +1,73 @@
+//! `PermissionService`: who may do what.
+
+mod batch_check;
+mod check;
+mod question;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::call::Answers;
+use super::node::Node;
+use crate::proto;
+use crate::proto::permission_service_server::PermissionService;
+
+/// `PermissionService` on a node.
+#[derive(Debug, Clone)]
+pub struct Permissions(pub Arc<Node>);
+
+#[async_trait]
+impl PermissionService for Permissions {
+    async fn check(
+        &self,
+        request: Request<proto::CheckRequest>,
+    ) -> Result<Response<proto::CheckResponse>, Status> {
+        let (call, request) = self.0.unary("Check", request);
+        call.answer(check::check(&self.0, &call, request)).await
+    }
+
+    async fn batch_check(
+        &self,
+        request: Request<proto::BatchCheckRequest>,
+    ) -> Result<Response<proto::BatchCheckResponse>, Status> {
+        let (call, request) = self.0.unary("BatchCheck", request);
+        call.answer(batch_check::batch_check(&self.0, &call, request)).await
+    }
+
+    async fn expand(
+        &self,
+        request: Request<proto::ExpandRequest>,
+    ) -> Result<Response<proto::ExpandResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("Expand"))
+    }
+
+    type ListObjectsStream = Answers<proto::ListObjectsResponse>;
+
+    async fn list_objects(
+        &self,
+        request: Request<proto::ListObjectsRequest>,
+    ) -> Result<Response<Self::ListObjectsStream>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("ListObjects"))
+    }
+
+    type ListSubjectsStream = Answers<proto::ListSubjectsResponse>;
+
+    async fn list_subjects(
+        &self,
+        request: Request<proto::ListSubjectsRequest>,
+    ) -> Result<Response<Self::ListSubjectsStream>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("ListSubjects"))
+    }
+
+    async fn list_relations(
+        &self,
+        request: Request<proto::ListRelationsRequest>,
+    ) -> Result<Response<proto::ListRelationsResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("ListRelations"))
+    }
+}

@@ -1,0 +1,34 @@
+//! What the transport refuses by itself, in the words and with the details of our own refusals.
+
+use http::Response;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::status::Error;
+
+/// Replaces a bare status that the transport made before any method saw the request.
+pub fn in_our_words(response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    match translate(&status) {
+        Some(error) => error.into_status().into_http(),
+        None => response,
+    }
+}
+
+fn translate(status: &Status) -> Option<Error> {
+    // Ours carry details.
+    if !status.details().is_empty() {
+        return None;
+    }
+    let message = status.message();
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => {
+            let detail = message.strip_prefix("Error, decoded message length too large: ")?;
+            Some(Error::MessageTooLarge { detail: detail.to_owned() })
+        }
+        Code::Internal if message.starts_with("failed to decode Protobuf message") => {
+            Some(Error::MalformedMessage)
+        }
+        _ => None,
+    }
+}

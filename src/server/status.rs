@@ -1,0 +1,684 @@
+//! One table from every error to a gRPC status.
+//!
+//! Each row has a code, a machine-readable reason (`google.rpc.ErrorInfo`, domain `relata`), a
+//! message for people, metadata for programs, and the field at fault where there is one. Causes
+//! inside the server go to the log and never to the client. `docs/errors.md` lists the reasons.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use super::cursor::CursorError;
+use crate::datastore::{DatastoreError, SchemaId, WriteError};
+use crate::engine::EngineError;
+use crate::feed::FeedError;
+use crate::proto;
+use crate::revision::{Revision, Zookie, ZookieError};
+use crate::schema::rules::{TupleError, TupleFault};
+use crate::schema::{Diagnostics, Style};
+use crate::tuple::{ParseError, RelationName, TupleKey, TypeName};
+
+/// The domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "relata";
+
+/// Most bytes of one message: a status travels in header fields, and clients refuse more than
+/// 16 KiB of them. A message is sent twice, in two encodings that each lengthen it.
+const MAX_MESSAGE: usize = 2_048;
+/// Most bytes of all violations together, for the same reason.
+const MAX_VIOLATIONS: usize = 3_072;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What a program branches on. Once published, a reason keeps its name and meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As `google.rpc.ErrorInfo` carries it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A field does not hold what it should.
+    InvalidField = "INVALID_FIELD",
+    /// The bytes are not the message the method takes.
+    MalformedMessage = "MALFORMED_MESSAGE",
+    /// A bound on requests or on work was exceeded.
+    LimitExceeded = "LIMIT_EXCEEDED",
+    /// The schema has no such type.
+    UnknownType = "UNKNOWN_TYPE",
+    /// The type has no such relation.
+    UnknownRelation = "UNKNOWN_RELATION",
+    /// The schema has no such condition.
+    UnknownCondition = "UNKNOWN_CONDITION",
+    /// The schema does not allow such a tuple.
+    TupleNotAllowed = "TUPLE_NOT_ALLOWED",
+    /// A write names a tuple twice.
+    DuplicateTuple = "DUPLICATE_TUPLE",
+    /// CREATE met a live tuple.
+    TupleExists = "TUPLE_EXISTS",
+    /// DELETE with `must_exist` met none.
+    TupleNotFound = "TUPLE_NOT_FOUND",
+    /// A precondition does not hold.
+    PreconditionFailed = "PRECONDITION_FAILED",
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
+    /// Another schema is in force than the one named.
+    SchemaChanged = "SCHEMA_CHANGED",
+    /// The text is not a schema.
+    SchemaInvalid = "SCHEMA_INVALID",
+    /// The schema would not allow tuples that are stored.
+    SchemaOrphansTuples = "SCHEMA_ORPHANS_TUPLES",
+    /// No schema has been written yet.
+    NoSchema = "NO_SCHEMA",
+    /// There is no such schema version.
+    SchemaNotFound = "SCHEMA_NOT_FOUND",
+    /// There is no such store.
+    StoreNotFound = "STORE_NOT_FOUND",
+    /// A store of that name exists.
+    StoreExists = "STORE_EXISTS",
+    /// Not a zookie.
+    ZookieMalformed = "ZOOKIE_MALFORMED",
+    /// A zookie of another store.
+    ZookieOtherStore = "ZOOKIE_OTHER_STORE",
+    /// A zookie of another database.
+    ZookieOtherDatabase = "ZOOKIE_OTHER_DATABASE",
+    /// A zookie of a write that a failover or a restore lost.
+    ZookieHistoryLost = "ZOOKIE_HISTORY_LOST",
+    /// A zookie ahead of the database, still after waiting.
+    ZookieAhead = "ZOOKIE_AHEAD",
+    /// Not a cursor of this request.
+    CursorInvalid = "CURSOR_INVALID",
+    /// The revision is further back than the server reaches.
+    RevisionOutOfRange = "REVISION_OUT_OF_RANGE",
+    /// The changes asked for are no longer kept.
+    LogTrimmed = "LOG_TRIMMED",
+    /// The node has not been proved current for too long.
+    ReplicaStale = "REPLICA_STALE",
+    /// The node is loading the store.
+    StoreLoading = "STORE_LOADING",
+    /// The store does not fit into a node.
+    StoreTooLarge = "STORE_TOO_LARGE",
+    /// The database lost revisions that this node or stream has seen.
+    HistoryDiverged = "HISTORY_DIVERGED",
+    /// A condition cannot be evaluated.
+    ConditionFailed = "CONDITION_FAILED",
+    /// Too much is waiting already.
+    QueueFull = "QUEUE_FULL",
+    /// The write may or may not have happened.
+    OutcomeUnknown = "OUTCOME_UNKNOWN",
+    /// The record cannot be reached.
+    DatabaseUnavailable = "DATABASE_UNAVAILABLE",
+    /// The deadline passed.
+    DeadlineExceeded = "DEADLINE_EXCEEDED",
+    /// The server stops; another one, or this one later, will answer.
+    ShuttingDown = "SHUTTING_DOWN",
+    /// No token, or not one of ours.
+    Unauthenticated = "UNAUTHENTICATED",
+    /// A defect.
+    Internal = "INTERNAL",
+}
+
+/// Why a call failed: everything that can, in one type.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the table below says what each field is for")]
+pub enum Error {
+    /// A field does not hold what it should.
+    Field { field: String, reason: Reason, message: String },
+    /// A list or text is too long.
+    TooMuch { field: String, actual: usize, limit: usize, unit: &'static str },
+    /// The message is larger than the server takes.
+    MessageTooLarge { detail: String },
+    /// The message cannot be decoded.
+    MalformedMessage,
+    /// A write names a tuple twice.
+    DuplicateTuple { list: &'static str, first: usize, second: usize, key: TupleKey },
+    /// A zookie cannot be used here.
+    Zookie { field: &'static str, source: ZookieError },
+    /// A zookie is of a history that is gone.
+    HistoryLost { field: &'static str },
+    /// A zookie is still ahead of the database after waiting.
+    ZookieAhead { asked: Revision, newest: Revision },
+    /// A cursor cannot be used here.
+    Cursor(CursorError),
+    /// The changes after a revision are no longer kept.
+    LogTrimmed { floor: Revision },
+    /// The node may be behind.
+    Stale { age: Duration, bound: Duration },
+    /// The database lost revisions that a stream has shown; `fork` is the last one that counts.
+    Forked { fork: Zookie },
+    /// No schema has been written yet.
+    NoSchema,
+    /// There is no such schema version.
+    SchemaNotFound { id: SchemaId },
+    /// There is no such store.
+    StoreNotFound { store: String },
+    /// Too much is waiting already.
+    QueueFull { queue: &'static str },
+    /// The deadline passed.
+    DeadlineExceeded,
+    /// The server stops.
+    ShuttingDown,
+    /// The call carries no token.
+    NoToken,
+    /// The call carries a token that is not ours.
+    WrongToken,
+    /// The text is not a schema.
+    SchemaInvalid(Diagnostics),
+    /// Stored tuples would no longer count.
+    Orphans(Vec<proto::Orphans>),
+    /// A tuple is not one the schema allows.
+    Tuple { field: String, source: TupleError },
+    /// The schema lacks the type of an object or subject.
+    UnknownType { field: &'static str, name: TypeName },
+    /// The type lacks the relation.
+    UnknownRelation { field: &'static str, object_type: TypeName, name: RelationName },
+    /// A search could not end.
+    Engine(EngineError),
+    /// The store cannot be answered from memory, or not at the revision asked.
+    Feed(FeedError),
+    /// A write was refused.
+    Write(WriteError),
+    /// The record could not be asked.
+    Record(DatastoreError),
+    /// The record could not be changed; every write of the group failed for this.
+    Commit(Arc<DatastoreError>),
+    /// A defect.
+    Internal(anyhow::Error),
+}
+
+/// What the client sees of an error.
+#[derive(Debug)]
+pub struct Row {
+    /// The gRPC status code.
+    pub code: Code,
+    /// What programs branch on.
+    pub reason: Reason,
+    /// What people read.
+    pub message: Cow<'static, str>,
+    /// What programs read.
+    pub metadata: Vec<(&'static str, String)>,
+    /// The fields at fault.
+    pub violations: Vec<FieldViolation>,
+    /// When it is worth trying again.
+    pub retry: Option<Duration>,
+}
+
+impl Row {
+    fn new(code: Code, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            metadata: Vec::new(),
+            violations: Vec::new(),
+            retry: None,
+        }
+    }
+
+    fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    fn at(mut self, field: impl Into<String>) -> Self {
+        self.violations.push(FieldViolation::new(field, self.message.clone().into_owned()));
+        self
+    }
+
+    fn retry(mut self, after: Duration) -> Self {
+        self.retry = Some(after);
+        self
+    }
+}
+
+impl Error {
+    /// A field that does not hold what it should.
+    pub fn field(field: impl Into<String>, reason: Reason, message: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), reason, message: message.into() }
+    }
+
+    /// The same error of a field further in: `tuple.object` becomes `updates[3].tuple.object`.
+    #[must_use]
+    pub fn within(mut self, outer: fmt::Arguments<'_>) -> Self {
+        if let Self::Field { field, .. } | Self::TooMuch { field, .. } = &mut self {
+            *field = format!("{outer}.{field}");
+        }
+        self
+    }
+
+    /// The gRPC status code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.row().code
+    }
+
+    /// The row of the table.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        use Code::{
+            DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, OutOfRange,
+            ResourceExhausted, Unauthenticated, Unavailable,
+        };
+        const SOON: Duration = Duration::from_millis(250);
+        const LATER: Duration = Duration::from_secs(2);
+        match self {
+            Self::Field { field, reason, message } => {
+                Row::new(InvalidArgument, *reason, message.clone()).at(field)
+            }
+            Self::TooMuch { field, actual, limit, unit } => {
+                Row::new(InvalidArgument, Reason::LimitExceeded, format!("{actual} {unit} in `{field}`, at most {limit} are allowed"))
+                    .with("limit", limit)
+                    .with("actual", actual)
+                    .at(field)
+            }
+            Self::MessageTooLarge { detail } => Row::new(
+                ResourceExhausted,
+                Reason::LimitExceeded,
+                format!("the request message is too large ({detail}); send several smaller ones"),
+            ),
+            Self::MalformedMessage => Row::new(
+                InvalidArgument,
+                Reason::MalformedMessage,
+                "the request cannot be decoded: is the client built from this server's protos?",
+            ),
+            Self::DuplicateTuple { list, first, second, key } => Row::new(
+                InvalidArgument,
+                Reason::DuplicateTuple,
+                format!("`{list}[{first}]` and `{list}[{second}]` are both of tuple `{key}`; a tuple may be named once"),
+            )
+            .at(format!("{list}[{second}]")),
+            Self::Zookie { field, source } => {
+                let reason = match source {
+                    ZookieError::Malformed => Reason::ZookieMalformed,
+                    ZookieError::OtherDatabase => Reason::ZookieOtherDatabase,
+                    ZookieError::OtherStore => Reason::ZookieOtherStore,
+                };
+                Row::new(InvalidArgument, reason, source.to_string()).at(*field)
+            }
+            Self::HistoryLost { field } => Row::new(
+                FailedPrecondition,
+                Reason::ZookieHistoryLost,
+                "the write this zookie names was lost when the database failed over or was restored; read again without it and repair what depends on it",
+            )
+            .with("field", field),
+            Self::ZookieAhead { asked, newest } => Row::new(
+                Unavailable,
+                Reason::ZookieAhead,
+                format!("revision {asked} has not arrived in time; the newest here is {newest}"),
+            )
+            .with("asked", asked)
+            .with("newest", newest)
+            .retry(SOON),
+            Self::Cursor(source) => {
+                Row::new(InvalidArgument, Reason::CursorInvalid, source.to_string()).at("cursor")
+            }
+            Self::LogTrimmed { floor } => Row::new(
+                OutOfRange,
+                Reason::LogTrimmed,
+                format!("changes before revision {floor} are no longer kept; read everything and watch from there"),
+            )
+            .with("floor", floor),
+            Self::Stale { age, bound } => Row::new(
+                Unavailable,
+                Reason::ReplicaStale,
+                format!("this node has not reached the database for {:.1} s, and answers older than {:.1} s are not given", age.as_secs_f64(), bound.as_secs_f64()),
+            )
+            .with("age_ms", age.as_millis())
+            .retry(LATER),
+            Self::Forked { fork } => Row::new(
+                DataLoss,
+                Reason::HistoryDiverged,
+                "the database lost revisions that this stream has shown; undo them and watch again from the zookie given",
+            )
+            .with("zookie", fork),
+            Self::NoSchema => Row::new(
+                FailedPrecondition,
+                Reason::NoSchema,
+                "the store has no schema yet; write one first",
+            ),
+            Self::SchemaNotFound { id } => Row::new(
+                NotFound,
+                Reason::SchemaNotFound,
+                format!("the store has no schema `{}`", id.0),
+            )
+            .at("schema_id"),
+            Self::StoreNotFound { store } => {
+                Row::new(NotFound, Reason::StoreNotFound, format!("there is no store `{store}`")).at("store")
+            }
+            Self::QueueFull { queue } => Row::new(
+                ResourceExhausted,
+                Reason::QueueFull,
+                format!("the {queue} queue is full; try again later or on another node"),
+            )
+            .retry(SOON),
+            Self::DeadlineExceeded => Row::new(
+                DeadlineExceeded,
+                Reason::DeadlineExceeded,
+                "the call did not finish within its deadline",
+            ),
+            Self::ShuttingDown => Row::new(
+                Unavailable,
+                Reason::ShuttingDown,
+                "the server is stopping; connect again and continue from the last zookie",
+            )
+            .retry(SOON),
+            Self::NoToken => Row::new(
+                Unauthenticated,
+                Reason::Unauthenticated,
+                "a token is needed: send metadata `authorization: Bearer TOKEN`",
+            ),
+            Self::WrongToken => {
+                Row::new(Unauthenticated, Reason::Unauthenticated, "the token is not known to this server")
+            }
+            Self::SchemaInvalid(diagnostics) => schema_row(diagnostics),
+            Self::Orphans(orphans) => orphans_row(orphans),
+            Self::Tuple { field, source } => tuple_row(field, source),
+            Self::UnknownType { field, name } => {
+                Row::new(InvalidArgument, Reason::UnknownType, format!("the schema has no type `{name}`"))
+                    .with("type", name)
+                    .at(*field)
+            }
+            Self::UnknownRelation { field, object_type, name } => Row::new(
+                InvalidArgument,
+                Reason::UnknownRelation,
+                format!("type `{object_type}` has no relation `{name}`"),
+            )
+            .with("type", object_type)
+            .with("relation", name)
+            .at(*field),
+            Self::Engine(error) => engine_row(error),
+            Self::Feed(error) => feed_row(error),
+            Self::Write(error) => write_row(error),
+            Self::Record(error) => record_row(error),
+            Self::Commit(error) => record_row(error),
+            Self::Internal(_) => {
+                Row::new(Internal, Reason::Internal, "a defect in the server; its log says more")
+            }
+        }
+    }
+
+    /// The status the client gets.
+    #[must_use]
+    pub fn into_status(self) -> Status {
+        let row = self.row();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(
+            row.reason.as_str(),
+            DOMAIN,
+            row.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<HashMap<_, _>>(),
+        );
+        let mut room = MAX_VIOLATIONS;
+        for violation in row.violations {
+            let size = violation.field.len() + violation.description.len();
+            if size > room {
+                break;
+            }
+            room -= size;
+            details.add_bad_request_violation(violation.field, violation.description);
+        }
+        if row.retry.is_some() {
+            details.set_retry_info(row.retry);
+        }
+        Status::with_error_details(row.code, shorten(row.message, MAX_MESSAGE), details)
+    }
+}
+
+/// The text as people read it, and each mistake for programs: the field is the place.
+fn schema_row(diagnostics: &Diagnostics) -> Row {
+    let rendered = diagnostics.render(None, Style::Plain);
+    let mut row = Row::new(
+        Code::InvalidArgument,
+        Reason::SchemaInvalid,
+        format!("the schema is not valid\n\n{rendered}"),
+    )
+    .with("mistakes", diagnostics.items().len() + diagnostics.omitted());
+    row.violations = diagnostics
+        .items()
+        .iter()
+        .map(|item| {
+            let place = item.place.as_ref().map(|place| format!(":{}:{}", place.line, place.column));
+            FieldViolation::new(
+                format!("text{}", place.unwrap_or_default()),
+                format!("{}: {}", item.kind, item.message),
+            )
+        })
+        .collect();
+    row
+}
+
+fn orphans_row(orphans: &[proto::Orphans]) -> Row {
+    let total: u64 = orphans.iter().map(|kind| kind.count).sum();
+    let mut message =
+        format!("{total} stored tuples would no longer count; remove them first, or allow orphans:");
+    for kind in orphans {
+        let sample = kind.sample.join(", ");
+        let _ = write!(
+            message,
+            "\n  {} of `{}` with `{}`, such as {sample}",
+            kind.count, kind.relation, kind.subject
+        );
+    }
+    Row::new(Code::FailedPrecondition, Reason::SchemaOrphansTuples, message).with("tuples", total)
+}
+
+fn tuple_row(field: &str, error: &TupleError) -> Row {
+    let reason = match error.fault {
+        TupleFault::UnknownType { .. } => Reason::UnknownType,
+        TupleFault::UnknownRelation { .. } => Reason::UnknownRelation,
+        TupleFault::UnknownCondition { .. } => Reason::UnknownCondition,
+        TupleFault::NotAssignable { .. }
+        | TupleFault::SubjectNotAllowed { .. }
+        | TupleFault::ConditionMissing { .. }
+        | TupleFault::ConditionNotAllowed { .. }
+        | TupleFault::Context { .. }
+        | TupleFault::Implicit { .. } => Reason::TupleNotAllowed,
+    };
+    Row::new(Code::InvalidArgument, reason, error.to_string()).with("tuple", &error.tuple).at(field)
+}
+
+fn engine_row(error: &EngineError) -> Row {
+    let message = error.to_string();
+    match error {
+        EngineError::LimitExceeded { limit, allowed, work } => {
+            Row::new(Code::ResourceExhausted, Reason::LimitExceeded, message)
+                .with("limit", limit)
+                .with("allowed", allowed)
+                .with("goals", work.goals)
+                .with("tuples", work.edges)
+        }
+        EngineError::DepthExceeded { limit } => {
+            Row::new(Code::ResourceExhausted, Reason::LimitExceeded, message).with("allowed", limit)
+        }
+        EngineError::Condition { error, tuple } => {
+            Row::new(Code::InvalidArgument, Reason::ConditionFailed, message)
+                .with("condition", &error.condition)
+                .with("tuple", tuple)
+        }
+    }
+}
+
+fn feed_row(error: &FeedError) -> Row {
+    const SOON: Duration = Duration::from_millis(250);
+    let message = error.to_string();
+    match error {
+        FeedError::StoreNotFound => Row::new(Code::NotFound, Reason::StoreNotFound, message),
+        FeedError::HistoryDiverged => {
+            Row::new(Code::Unavailable, Reason::HistoryDiverged, message).retry(SOON)
+        }
+        FeedError::Reloading => Row::new(Code::Unavailable, Reason::StoreLoading, message).retry(SOON),
+        FeedError::Behind { wanted, newest } => Error::ZookieAhead { asked: *wanted, newest: *newest }.row(),
+        FeedError::OutOfRange { revision } => {
+            Row::new(Code::OutOfRange, Reason::RevisionOutOfRange, message).with("asked", revision)
+        }
+        FeedError::Schema { .. } => Row::new(
+            Code::Internal,
+            Reason::Internal,
+            "a stored schema cannot be read; the server's log says more",
+        ),
+        FeedError::Full(_) => Row::new(Code::ResourceExhausted, Reason::StoreTooLarge, message),
+        FeedError::Datastore(error) => record_row(error),
+        FeedError::Timeout => Row::new(Code::Unavailable, Reason::DatabaseUnavailable, message).retry(SOON),
+        FeedError::ShuttingDown => Error::ShuttingDown.row(),
+    }
+}
+
+fn write_row(error: &WriteError) -> Row {
+    let message = error.to_string();
+    match error {
+        WriteError::AlreadyExists { key } => {
+            Row::new(Code::AlreadyExists, Reason::TupleExists, message).with("tuple", key)
+        }
+        WriteError::NotFound { key } => {
+            Row::new(Code::NotFound, Reason::TupleNotFound, message).with("tuple", key)
+        }
+        WriteError::PreconditionFailed { index, .. } => {
+            Row::new(Code::FailedPrecondition, Reason::PreconditionFailed, message)
+                .with("precondition", index)
+        }
+        WriteError::IdempotencyKeyReused => {
+            Row::new(Code::FailedPrecondition, Reason::IdempotencyKeyReused, message)
+        }
+        WriteError::SchemaChanged { in_force } => {
+            let row = Row::new(Code::FailedPrecondition, Reason::SchemaChanged, message);
+            match in_force {
+                Some(SchemaId(id)) => row.with("in_force", id),
+                None => row,
+            }
+        }
+    }
+}
+
+fn record_row(error: &DatastoreError) -> Row {
+    const LATER: Duration = Duration::from_secs(2);
+    match error {
+        DatastoreError::Unavailable(_) => {
+            Row::new(Code::Unavailable, Reason::DatabaseUnavailable, error.to_string()).retry(LATER)
+        }
+        DatastoreError::OutcomeUnknown(_) => Row::new(
+            Code::Unavailable,
+            Reason::OutcomeUnknown,
+            "the connection to the database broke while committing: the write may or may not have happened; with an idempotency key it can be repeated safely",
+        )
+        .retry(LATER),
+        // What an operator must do is the operator's business; the caller can only wait.
+        DatastoreError::NotMigrated { .. } | DatastoreError::TooNew { .. } => Row::new(
+            Code::Unavailable,
+            Reason::DatabaseUnavailable,
+            "the database is not ready for this server",
+        )
+        .retry(LATER),
+        DatastoreError::Trimmed { floor } => Error::LogTrimmed { floor: *floor }.row(),
+        DatastoreError::StoreNotFound => Row::new(Code::NotFound, Reason::StoreNotFound, error.to_string()),
+        DatastoreError::StoreExists(name) => {
+            Row::new(Code::AlreadyExists, Reason::StoreExists, error.to_string()).with("name", name)
+        }
+        DatastoreError::Corrupt(_) | DatastoreError::InUse(_) | DatastoreError::Other(_) => {
+            Row::new(Code::Internal, Reason::Internal, "a defect in the server or its database; the server's log says more")
+        }
+    }
+}
+
+/// Cuts a message that would not fit into header fields, and says so.
+fn shorten(message: Cow<'static, str>, limit: usize) -> String {
+    const MARK: &str = " … (shortened)";
+    if message.len() <= limit {
+        return message.into_owned();
+    }
+    let room = limit - MARK.len();
+    let end = message.char_indices().map(|(at, _)| at).take_while(|at| *at <= room).last().unwrap_or(0);
+    let mut shortened = message.get(..end).unwrap_or_default().to_owned();
+    shortened.push_str(MARK);
+    shortened
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.row().message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Record(source) => Some(source),
+            Self::Commit(source) => Some(source),
+            Self::Feed(source) => Some(source),
+            Self::Internal(source) => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<DatastoreError> for Error {
+    fn from(error: DatastoreError) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl From<FeedError> for Error {
+    fn from(error: FeedError) -> Self {
+        Self::Feed(error)
+    }
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<CursorError> for Error {
+    fn from(error: CursorError) -> Self {
+        Self::Cursor(error)
+    }
+}
+
+/// Refuses a list that names a tuple twice.
+pub fn refuse_duplicates<'a>(
+    list: &'static str,
+    keys: impl Iterator<Item = &'a TupleKey>,
+) -> Result<(), Error> {
+    let mut seen = HashMap::new();
+    for (second, key) in keys.enumerate() {
+        if let Some(first) = seen.insert(key, second) {
+            return Err(Error::DuplicateTuple { list, first, second, key: key.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Names the field whose text could not be parsed.
+pub trait At<T> {
+    /// The error of that field.
+    fn at(self, field: &'static str) -> Result<T, Error>;
+}
+
+impl<T> At<T> for Result<T, ParseError> {
+    fn at(self, field: &'static str) -> Result<T, Error> {
+        self.map_err(|error| Error::field(field, Reason::InvalidField, error.to_string()))
+    }
+}

@@ -1,0 +1,18 @@
+//! `GetStore`.
+
+use crate::proto;
+use crate::revision::Zookie;
+use crate::server::node::Node;
+use crate::server::status::Error;
+
+pub(super) async fn get_store(
+    node: &Node,
+    request: proto::GetStoreRequest,
+) -> Result<proto::GetStoreResponse, Error> {
+    let store = node.find_store(&request.store).await?;
+    let id = store.id;
+    let heads = node.ask(move |record| async move { record.heads(&[id]).await }).await?;
+    let (_, head) = heads.first().ok_or(Error::StoreNotFound { store: request.store })?;
+    let zookie = Zookie::new(node.database(), id, head.revision, head.write_id);
+    Ok(proto::GetStoreResponse { store: Some(super::wire_store(&store)), zookie: zookie.to_string() })
+}

@@ -1,0 +1,152 @@
+//! `Read`: the stored tuples that match a filter, at one revision, in key order.
+//!
+//! Tuples come from the record: no schema is needed, and what the schema in force ignores is shown
+//! as well. All pages are of the revision the first one was of; what has changed since is undone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::Stream;
+use futures::stream::try_unfold;
+
+use crate::datastore::page::{PageError, PinnedReader};
+use crate::feed::FeedError;
+use crate::proto;
+use crate::server::call::Call;
+use crate::server::chunk::chunks;
+use crate::server::consistency;
+use crate::server::convert;
+use crate::server::cursor::{Cursor, CursorError, Pin, RequestDigest};
+use crate::server::node::Node;
+use crate::server::status::Error;
+use crate::tuple::{Tuple, TupleKey};
+
+pub(super) async fn read(
+    node: Arc<Node>,
+    call: Call,
+    mut request: proto::ReadRequest,
+) -> Result<impl Stream<Item = Result<proto::ReadResponse, Error>> + Send + 'static, Error> {
+    let limits = node.config().limits;
+    let filter = convert::filter(request.filter.clone().unwrap_or_default())
+        .map_err(|error| error.within(format_args!("filter")))?;
+    let page_size = convert::page_size(request.page_size, limits.page_size)?;
+    let replica = node.replica(&request.store).await?;
+    let at_least = std::mem::take(&mut request.at_least);
+    let cursor = std::mem::take(&mut request.cursor);
+    request.store.clear();
+    request.page_size = 0;
+    let digest = RequestDigest::of(call.method, Some(replica.store()), &request);
+
+    let (pin, after) = if cursor.is_empty() {
+        let at = if at_least.is_empty() {
+            consistency::newest(&node, &call, &replica).await?
+        } else {
+            let zookie = consistency::ours(&node, &replica, "at_least", &at_least)?;
+            consistency::at_least(&node, &call, &replica, zookie, "at_least").await?
+        };
+        let now = consistency::now(&replica);
+        (Pin { revision: at.revision, write: at.write_tag, schema: None, now }, None)
+    } else {
+        let Cursor { pin, after } = node.cursors().open(digest, &cursor)?;
+        consistency::recognised(&node, &call, &replica, &pin).await?;
+        (pin, Some(after.parse::<TupleKey>().map_err(|_| CursorError::Invalid)?))
+    };
+
+    let reach = node.config().feed.ring_changes;
+    let reader =
+        PinnedReader::new(Arc::clone(node.datastore()), replica.store(), pin.revision, filter, reach);
+    let zookie = crate::revision::Zookie::tagged(node.database(), replica.store(), pin.revision, pin.write);
+    let reading = Reading {
+        chunk: u32::try_from(limits.stream_chunk).unwrap_or(u32::MAX),
+        reader: Some(reader),
+        remaining: page_size,
+        zookie: zookie.to_string(),
+        messages: VecDeque::new(),
+        after,
+        digest,
+        pin,
+        call,
+        node,
+    };
+    Ok(try_unfold(reading, |mut reading| async move {
+        let deadline = reading.call.deadline;
+        let message = deadline.bound(reading.next()).await?;
+        Ok(message.map(|message| (message, reading)))
+    }))
+}
+
+/// Where one stream stands.
+struct Reading {
+    node: Arc<Node>,
+    call: Call,
+    /// `None` once everything has been read.
+    reader: Option<PinnedReader>,
+    after: Option<TupleKey>,
+    /// How many tuples the page may still hold; `None`: all there are.
+    remaining: Option<u32>,
+    chunk: u32,
+    digest: RequestDigest,
+    pin: Pin,
+    zookie: String,
+    /// Messages made and not yet taken.
+    messages: VecDeque<proto::ReadResponse>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<proto::ReadResponse>, Error> {
+        if self.messages.is_empty() {
+            let Some(reader) = self.reader.take() else { return Ok(None) };
+            self.fetch(reader).await?;
+        }
+        Ok(self.messages.pop_front())
+    }
+
+    async fn fetch(&mut self, mut reader: PinnedReader) -> Result<(), Error> {
+        let limit = self.remaining.map_or(self.chunk, |remaining| remaining.min(self.chunk));
+        let after = self.after.clone();
+        let (reader, page) = self
+            .node
+            .in_background(async move {
+                let page = reader.page(after.as_ref(), limit).await;
+                (reader, page)
+            })
+            .await?;
+        let page = page.map_err(|error| refused(error, &self.pin))?;
+
+        let fetched = u32::try_from(page.tuples.len()).unwrap_or(u32::MAX);
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(fetched));
+        if let Some(last) = page.tuples.last() {
+            self.after = Some(last.key.clone());
+        }
+        let ended = !page.more;
+        let full = self.remaining == Some(0);
+        let live = |tuple: &&Tuple| tuple.attributes.expires_at.is_none_or(|expiry| self.pin.now < expiry);
+        let tuples = page.tuples.iter().filter(live).map(convert::wire_tuple).collect();
+        let messages = chunks(tuples, usize::try_from(self.chunk).unwrap_or(usize::MAX));
+        self.messages.extend(messages.into_iter().map(|tuples| proto::ReadResponse {
+            tuples,
+            cursor: String::new(),
+            zookie: self.zookie.clone(),
+        }));
+        if full && !ended {
+            let after = self.after.as_ref().map(TupleKey::to_string).unwrap_or_default();
+            let cursor = self.node.cursors().seal(self.digest, &Cursor { pin: self.pin, after });
+            if let Some(last) = self.messages.back_mut() {
+                last.cursor = cursor;
+            }
+        }
+        if !ended && !full {
+            self.reader = Some(reader);
+        }
+        Ok(())
+    }
+}
+
+fn refused(error: PageError, pin: &Pin) -> Error {
+    match error {
+        PageError::OutOfReach { .. } => Error::Feed(FeedError::OutOfRange { revision: pin.revision }),
+        // The revision was there when the list began.
+        PageError::Ahead { .. } => Error::HistoryLost { field: "cursor" },
+        PageError::Datastore(error) => Error::Record(error),
+    }
+}

@@ -1,0 +1,247 @@
+//! `Watch`: every revision after a start, in order.
+//!
+//! The stream is pulled: the next revision is looked for when the reader has taken the last one,
+//! so a slow reader costs a position and at most what lies in memory anyway. What memory no longer
+//! has is read from the log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::Stream;
+use futures::stream::try_unfold;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::datastore::LogEntry;
+use crate::feed::{FeedError, Published, Replica};
+use crate::proto;
+use crate::proto::tuple_change::Operation;
+use crate::revision::{Revision, Zookie};
+use crate::server::call::Call;
+use crate::server::chunk::chunks;
+use crate::server::consistency;
+use crate::server::convert::{self, at_most};
+use crate::server::deadline::Deadline;
+use crate::server::node::Node;
+use crate::server::status::{At as _, Error};
+use crate::tuple::TypeName;
+
+/// Changes read from the log at once.
+const BATCH: u32 = 1_000;
+/// Revisions without anything to show that may go by without a checkpoint.
+const SILENT: u32 = 1_000;
+/// Revisions shown that are remembered to find the fork in, should the history be lost.
+const REMEMBERED: usize = 1_024;
+pub(super) async fn watch(
+    node: Arc<Node>,
+    call: Call,
+    request: proto::WatchRequest,
+) -> Result<impl Stream<Item = Result<proto::WatchResponse, Error>> + Send + 'static, Error> {
+    at_most("object_types", request.object_types.len(), node.config().limits.watch_types, "types")?;
+    let types = request.object_types.iter().map(|name| TypeName::new(name).at("object_types"));
+    let types = types.collect::<Result<Vec<_>, _>>()?;
+
+    // The stream may go on for days, but where it starts is known soon or not at all.
+    let start = Call { deadline: call.deadline.at_most(node.config().default_deadline), ..call.clone() };
+    let replica = start.deadline.bound(node.replica(&request.store)).await?;
+    let (revision, tag) = if request.after.is_empty() {
+        let at = start.deadline.bound(consistency::newest(&node, &start, &replica)).await?;
+        (at.revision, at.write_tag)
+    } else {
+        let zookie = consistency::ours(&node, &replica, "after", &request.after)?;
+        start.deadline.bound(consistency::at_least(&node, &start, &replica, zookie, "after")).await?;
+        (zookie.revision, zookie.write)
+    };
+    let mut watching = Watching {
+        shown: VecDeque::from([(revision, tag)]),
+        entries: VecDeque::new(),
+        messages: VecDeque::new(),
+        silent: 0,
+        next_checkpoint: Instant::now() + node.config().watch_checkpoint,
+        news: replica.subscribe(),
+        stopping: node.stopping(),
+        include_schema_changes: request.include_schema_changes,
+        types,
+        replica,
+        node,
+    };
+    // The first message says where the stream begins, so that a reader can resume from there
+    // even if nothing happens.
+    watching.messages.push_back(watching.checkpoint());
+    let deadline = call.deadline;
+    Ok(try_unfold((watching, deadline), |(mut watching, deadline): (Watching, Deadline)| async move {
+        let message = deadline.bound(watching.next()).await?;
+        Ok(Some((message, (watching, deadline))))
+    }))
+}
+
+/// Where one stream stands.
+struct Watching {
+    node: Arc<Node>,
+    replica: Arc<Replica>,
+    types: Vec<TypeName>,
+    include_schema_changes: bool,
+    news: watch::Receiver<Revision>,
+    stopping: watch::Receiver<bool>,
+    /// The last revisions gone by, the newest last; never empty.
+    shown: VecDeque<(Revision, [u8; 8])>,
+    /// Revisions known and not yet shown.
+    entries: VecDeque<Arc<LogEntry>>,
+    /// Messages made and not yet taken.
+    messages: VecDeque<proto::WatchResponse>,
+    /// Revisions gone by since the last message.
+    silent: u32,
+    next_checkpoint: Instant,
+}
+
+impl Watching {
+    /// The next message, once there is one.
+    async fn next(&mut self) -> Result<proto::WatchResponse, Error> {
+        loop {
+            if *self.stopping.borrow() {
+                return Err(Error::ShuttingDown);
+            }
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(message);
+            }
+            if let Some(entry) = self.entries.pop_front() {
+                self.show(&entry);
+                continue;
+            }
+            if let Some(published) = self.standing()? {
+                self.verify(&published).await?;
+                if published.revision > self.position().0 {
+                    self.fetch(&published).await?;
+                    continue;
+                }
+            }
+            if self.silent > 0 || self.next_checkpoint <= Instant::now() {
+                self.messages.push_back(self.checkpoint());
+                self.silent = 0;
+                self.next_checkpoint = Instant::now() + self.node.config().watch_checkpoint;
+                continue;
+            }
+            tokio::select! {
+                _ = self.news.changed() => {}
+                _ = self.stopping.wait_for(|stop| *stop) => {}
+                () = sleep_until(self.next_checkpoint) => {}
+            }
+        }
+    }
+
+    fn position(&self) -> (Revision, [u8; 8]) {
+        self.shown.back().copied().unwrap_or((Revision::ZERO, [0; 8]))
+    }
+
+    /// What the node has; `None` while it loads the store anew, which passes.
+    fn standing(&mut self) -> Result<Option<Arc<Published>>, Error> {
+        self.news.mark_unchanged();
+        match self.replica.published() {
+            Ok(published) => Ok(Some(published)),
+            Err(FeedError::HistoryDiverged | FeedError::Reloading) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether what was shown last is part of the history the node follows.
+    async fn verify(&self, published: &Published) -> Result<(), Error> {
+        let (revision, tag) = self.position();
+        let known = match published.write_tag(revision) {
+            Some(known) => known == tag,
+            None if revision > published.revision => false,
+            None => {
+                let replica = Arc::clone(&self.replica);
+                self.node.in_background(async move { replica.recognises(revision, tag).await }).await??
+            }
+        };
+        if known { Ok(()) } else { Err(Error::Forked { fork: self.fork(published) }) }
+    }
+
+    /// The newest revision that was shown and still counts. If it is older than what is
+    /// remembered, the reader has to start over: revision zero is part of every history.
+    fn fork(&self, published: &Published) -> Zookie {
+        let common =
+            self.shown.iter().rev().find(|(revision, tag)| published.write_tag(*revision) == Some(*tag));
+        let (revision, tag) =
+            common.copied().unwrap_or((Revision::ZERO, crate::revision::WriteId::NIL.tag()));
+        Zookie::tagged(self.node.database(), self.replica.store(), revision, tag)
+    }
+
+    /// Takes the revisions after the position, from memory or from the log.
+    async fn fetch(&mut self, published: &Published) -> Result<(), Error> {
+        let (position, _) = self.position();
+        if let Some(entries) = published.changes_after(position) {
+            self.entries.extend(entries);
+            return Ok(());
+        }
+        let store = self.replica.store();
+        let entries = self
+            .node
+            .ask(move |record| async move { record.log(store, position.next(), BATCH).await })
+            .await?;
+        // What is newer than memory has not been verified to continue it.
+        let known = entries.into_iter().filter(|entry| entry.revision <= published.revision);
+        self.entries.extend(known.map(Arc::new));
+        Ok(())
+    }
+
+    /// Turns one revision into messages, or passes over it.
+    fn show(&mut self, entry: &LogEntry) {
+        self.shown.push_back((entry.revision, entry.write_id.tag()));
+        if self.shown.len() > REMEMBERED {
+            self.shown.pop_front();
+        }
+        let wanted = entry.changes.iter().filter(|change| {
+            self.types.is_empty() || self.types.iter().any(|name| name == change.key.object.object_type())
+        });
+        let changes: Vec<proto::TupleChange> = wanted.map(wire_change).collect();
+        let schema = entry.schema.filter(|_| self.include_schema_changes);
+        if changes.is_empty() && schema.is_none() {
+            self.silent += 1;
+            if self.silent >= SILENT {
+                self.messages.push_back(self.checkpoint());
+                self.silent = 0;
+            }
+            return;
+        }
+        self.silent = 0;
+        self.next_checkpoint = Instant::now() + self.node.config().watch_checkpoint;
+        // A resumed stream continues after the zookie it is given, so only the last part of a
+        // large revision carries one.
+        let common = proto::WatchResponse {
+            committed_at: Some(convert::wire_timestamp(entry.committed_at)),
+            principal: entry.principal.to_string(),
+            note: entry.note.to_string(),
+            ..Default::default()
+        };
+        let parts = chunks(changes, usize::MAX);
+        self.messages
+            .extend(parts.into_iter().map(|changes| proto::WatchResponse { changes, ..common.clone() }));
+        let zookie = self.zookie().to_string();
+        if let Some(last) = self.messages.back_mut() {
+            last.zookie = zookie;
+            last.schema_id = schema.map(|id| id.0.to_string()).unwrap_or_default();
+        }
+    }
+
+    fn zookie(&self) -> Zookie {
+        let (revision, tag) = self.position();
+        Zookie::tagged(self.node.database(), self.replica.store(), revision, tag)
+    }
+
+    fn checkpoint(&self) -> proto::WatchResponse {
+        proto::WatchResponse { zookie: self.zookie().to_string(), checkpoint: true, ..Default::default() }
+    }
+}
+
+fn wire_change(change: &crate::datastore::Change) -> proto::TupleChange {
+    let (operation, attributes) = match (&change.after, &change.before) {
+        (Some(after), _) => (Operation::Written, Some(after)),
+        (None, before) => (Operation::Deleted, before.as_ref()),
+    };
+    let tuple = match attributes {
+        Some(attributes) => convert::wire_parts(&change.key, attributes),
+        None => convert::wire_parts(&change.key, &crate::tuple::Attributes::default()),
+    };
+    proto::TupleChange { operation: operation.into(), tuple: Some(tuple) }
+}
