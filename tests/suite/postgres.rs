@@ -1,7 +1,7 @@
 //! What only PostgreSQL has to prove: several nodes on one database, real locks, connections
 //! that break, tables of other versions. What both databases do is in the shared suite.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use relata::datastore::postgres::{Postgres, PostgresSettings};
@@ -224,6 +224,52 @@ async fn a_hint_reaches_the_other_node() {
         let hint = tokio::time::timeout(Duration::from_secs(20), hints.recv()).await.expect("a hint in time");
         missing.remove(&hint.expect("a hint"));
     }
+}
+
+/// Where the connection that listens leads elsewhere, as a pooler's does, the node says so once
+/// and goes on without hints.
+#[tokio::test]
+async fn a_node_that_cannot_hear_itself_says_so() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("a log").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (url, hearing, store) = fresh_node!();
+    let elsewhere = fresh_database().expect("a database");
+    let deaf =
+        node_with(&url, |settings| settings.direct_url = Some(elsewhere.parse().expect("a URL"))).await;
+
+    // Only this thread's events, and this test's tasks run on this thread alone.
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let warnings = || {
+        let bytes = log.0.lock().expect("a log");
+        String::from_utf8_lossy(&bytes).matches("notifications do not arrive").count()
+    };
+
+    let mut hints = hearing.hints();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(warnings(), 0, "a node that hears itself warned");
+    deaf.notify(&[store]).await;
+    assert_eq!(hints.recv().await.expect("a hint"), store);
+
+    let _ = deaf.hints();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while warnings() == 0 {
+        assert!(Instant::now() < deadline, "no warning");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    commit_one(&deaf, store, create("doc:1#viewer@user:ann")).await.expect("committed");
+    assert_eq!(warnings(), 1);
 }
 
 /// The server goes away and comes back: whatever was under way fails as unavailable, nothing
