@@ -7,7 +7,7 @@ use super::error::FeedError;
 use super::source::Source;
 use crate::datastore::{SchemaId, StoredSchema};
 use crate::revision::{Revision, StoreId};
-use crate::schema::{Rules, Schema};
+use crate::schema::{self, Rules, Schema};
 
 /// A schema version, ready to answer with. Immutable.
 #[derive(Debug)]
@@ -99,6 +99,16 @@ impl Schemas {
     }
 }
 
+/// What was accepted once is compiled again, so a mistake here is a difference between versions of
+/// Relata, not the user's.
 fn compile(stored: StoredSchema) -> Result<SchemaVersion, FeedError> {
-    Err(FeedError::Schema { schema: stored.id, reason: "the language is not there yet".into() })
+    let schema = schema::parse(&stored.text)
+        .map_err(|mistakes| FeedError::Schema { schema: stored.id, reason: mistakes.to_string().into() })?;
+    Ok(SchemaVersion {
+        id: stored.id,
+        revision: stored.revision,
+        rules: Arc::new(Rules::compile(&schema)),
+        schema: Arc::new(schema),
+        stored,
+    })
 }

@@ -182,6 +182,11 @@ impl Shared {
                 seat.follower = Some(follower);
                 return;
             }
+            if matches!(error, FeedError::StoreNotFound) {
+                self.forget(replica.store());
+                self.runtime.spawn_blocking(move || drop(follower));
+                return;
+            }
             tracing::error!(store = %replica.store(), revision = %follower.position.revision,
                 error = &error as &dyn std::error::Error, "the store cannot be followed and is loaded anew");
             // Going back to the fork by undoing entries of the ring, instead of loading, would go

@@ -54,12 +54,12 @@ impl Source {
         let entries = loop {
             let entries = self.read_log(store, held.revision, limit).await?;
             // The revision already held comes first, and may alone be as large as a batch.
-            if entries.len() > 1 || changes(&entries) < limit as usize || limit > u32::MAX / 2 {
+            if entries.len() > 1 || weight(&entries) < limit as usize || limit > u32::MAX / 2 {
                 break entries;
             }
             limit *= 2;
         };
-        let full = changes(&entries) >= limit as usize;
+        let full = weight(&entries) >= limit as usize;
         match continuation(held, entries) {
             Ok(fresh) => Ok((fresh, full)),
             Err(broken) => {
@@ -79,6 +79,7 @@ impl Source {
     }
 }
 
-fn changes(entries: &[LogEntry]) -> usize {
-    entries.iter().map(|entry| entry.changes.len()).sum()
+/// What entries count against a limit. A revision without changes counts as one with one.
+fn weight(entries: &[LogEntry]) -> usize {
+    entries.iter().map(|entry| entry.changes.len().max(1)).sum()
 }

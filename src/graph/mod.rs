@@ -41,6 +41,9 @@ mod snapshot;
 mod symbols;
 pub mod view;
 
+#[cfg(test)]
+mod properties;
+
 pub use binding::Binding;
 pub use index::{Index, IndexFull};
 pub use question::QuestionView;

@@ -1,0 +1,470 @@
+//! The feed against a real record on SQLite, with the faults a database has.
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use relata::datastore::Datastore;
+use relata::feed::{Feed, FeedError, FeedSettings, Published, Replica};
+use relata::graph::Snapshot;
+use relata::revision::{Revision, StoreId, WriteId};
+use relata::time::Timestamp;
+
+use harness::{Record, SCHEMA, WIDER_SCHEMA, quick, shown, soon};
+
+/// A snapshot as text, to compare what two structures hold.
+fn held(snapshot: &Snapshot) -> BTreeSet<String> {
+    snapshot.tuples().map(|tuple| format!("{} {:?}", tuple.key, tuple.attributes)).collect()
+}
+
+async fn at_least(replica: &Replica, revision: Revision) -> Arc<Published> {
+    replica.at_least(revision, Instant::now() + Duration::from_secs(20)).await.expect("the revision arrives")
+}
+
+/// Waits for a revision through times in which the replica does not answer.
+async fn arrival(replica: &Replica, revision: Revision) {
+    soon(async {
+        while replica.published().map_or(Revision::ZERO, |published| published.revision) < revision {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_wakes_who_waits_for_it() {
+    let record = Record::temporary().await;
+    let feed =
+        Feed::start(record.datastore(), FeedSettings { poll_interval: Duration::from_mins(5), ..quick() });
+    let replica = feed.replica(record.store).await.expect("a store");
+    assert_eq!(replica.published().expect("serving").revision, Revision::ZERO);
+    assert_eq!(replica.write_tag(Revision::ZERO), Some(WriteId::NIL.tag()));
+
+    let waiting = tokio::spawn({
+        let replica = Arc::clone(&replica);
+        async move { at_least(&replica, Revision(1)).await }
+    });
+    let written = record.write("+doc:plan#owner@user:ann").await;
+    feed.hint(record.store);
+    let published = waiting.await.expect("no panic");
+    assert_eq!((published.revision, published.write_id), (written.revision, written.write_id));
+    assert_eq!(held(&published.snapshot).len(), 1);
+    assert_eq!(replica.write_tag(Revision(1)), Some(written.write_id.tag()));
+    assert!(replica.recognises(Revision(1), written.write_id.tag()).await.expect("an answer"));
+    assert!(!replica.recognises(Revision(1), WriteId::fresh().tag()).await.expect("an answer"));
+
+    let missed = replica.at_least(Revision(2), Instant::now() + Duration::from_millis(20)).await;
+    assert!(matches!(missed, Err(FeedError::Behind { wanted: Revision(2), newest: Revision(1) })));
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_lost_hint_costs_one_poll_and_no_more() {
+    let record = Record::temporary().await;
+    let feed = Feed::start(record.datastore(), quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    record.write("+doc:plan#owner@user:ann").await;
+    let mut newest = replica.subscribe();
+    soon(newest.wait_for(|revision| *revision == Revision(1))).await.expect("announced");
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn stores_are_loaded_once_for_all_who_ask() {
+    let record = Record::temporary().await;
+    let faults = record.faults();
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let asks = (0..20).map(|_| feed.replica(record.store));
+    let replicas: Vec<_> =
+        futures::future::join_all(asks).await.into_iter().map(|r| r.expect("a store")).collect();
+    assert!(replicas.iter().all(|replica| Arc::ptr_eq(replica, &replicas[0])));
+    assert_eq!(faults.pages.load(Ordering::SeqCst), 1, "one load reads one page of an empty store");
+
+    let nowhere = StoreId(uuid::Uuid::new_v4());
+    assert!(matches!(feed.replica(nowhere).await, Err(FeedError::StoreNotFound)));
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_store_loaded_while_it_changes_is_exact() {
+    let record = Record::temporary().await;
+    for batch in 0..40 {
+        record.scramble(batch).await;
+    }
+    let stepwise = Feed::start(record.datastore(), quick());
+    let early = stepwise.replica(record.store).await.expect("a store");
+    let writer = tokio::spawn({
+        let record = record.clone();
+        async move {
+            let mut last = Revision::ZERO;
+            for batch in 40..120 {
+                last = record.scramble(batch).await;
+                tokio::task::yield_now().await;
+            }
+            last
+        }
+    });
+    let mut late = Vec::new();
+    for _ in 0..4 {
+        let feed = Feed::start(record.datastore(), FeedSettings { page: 3, batch: 2, ..quick() });
+        late.push((feed.replica(record.store).await.expect("a store"), feed));
+    }
+    let last = writer.await.expect("no panic");
+    let expected = record.tuples().await;
+    assert!(expected.len() > 10, "the store holds something");
+    let published = at_least(&early, last).await;
+    assert_eq!(held(&published.snapshot), expected);
+    for (replica, feed) in late {
+        let published = at_least(&replica, last).await;
+        assert_eq!(published.revision, last);
+        assert_eq!(held(&published.snapshot), expected);
+        feed.shutdown().await;
+    }
+    stepwise.shutdown().await;
+}
+
+#[tokio::test]
+async fn schemas_come_into_force_with_the_tuples_beside_them() {
+    let record = Record::temporary().await;
+    let feed = Feed::start(record.datastore(), quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    assert!(replica.published().expect("serving").schema.is_none());
+
+    let first = record.write_schema(SCHEMA).await;
+    record.write("+doc:plan#owner@user:ann").await;
+    record.write("+doc:plan#viewer@user:bob").await;
+    let second = record.write_schema(WIDER_SCHEMA).await;
+    let last = record.write("-doc:plan#owner@user:ann").await.revision;
+
+    let published = at_least(&replica, last).await;
+    let schema = published.schema.clone().expect("a schema");
+    assert_eq!((schema.id, schema.revision), (second, Revision(4)));
+    assert_eq!(published.schema_at(Revision::ZERO).expect("within reach"), None);
+    assert_eq!(published.schema_at(Revision(3)).expect("within reach"), Some(first));
+
+    // `viewer` takes users only since the second schema.
+    let now = Timestamp::from_micros(0);
+    assert_eq!(shown(&mut published.view(&schema, now)), ["doc:plan#viewer@user:bob"]);
+    let at = replica.at(Revision(3)).await.expect("within reach");
+    let then = at.schema.clone().expect("a schema");
+    assert_eq!(then.id, first);
+    assert_eq!(shown(&mut at.view(&then, now)), ["doc:plan#owner@user:ann"]);
+    assert_eq!(shown(&mut at.view(&schema, now)), ["doc:plan#owner@user:ann", "doc:plan#viewer@user:bob"]);
+
+    // A node that was not there at the time says the same.
+    let late = Feed::start(record.datastore(), quick());
+    let replica = late.replica(record.store).await.expect("a store");
+    let at = replica.at(Revision(3)).await.expect("within reach");
+    assert_eq!(at.schema.expect("a schema").id, first);
+    assert_eq!(replica.at(Revision(1)).await.expect("within reach").schema.expect("a schema").id, first);
+    assert!(replica.at(Revision::ZERO).await.expect("within reach").schema.is_none());
+    feed.shutdown().await;
+    late.shutdown().await;
+}
+
+#[tokio::test]
+async fn every_earlier_revision_looks_as_it_did() {
+    let record = Record::temporary().await;
+    record.write_schema(WIDER_SCHEMA).await;
+    let feed = Feed::start(record.datastore(), quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    let now = Timestamp::from_micros(0);
+    let mut past = Vec::new();
+    for batch in 0..30 {
+        let revision = record.scramble(batch).await;
+        feed.hint(record.store);
+        let published = at_least(&replica, revision).await;
+        assert_eq!(published.revision, revision);
+        let schema = published.schema.clone().expect("a schema");
+        past.push((revision, published.write_id, shown(&mut published.view(&schema, now))));
+    }
+    assert!(past.iter().map(|(_, _, shown)| shown).collect::<BTreeSet<_>>().len() > 10, "it does change");
+
+    // A node that loads now reads its past from the log.
+    let late = Feed::start(record.datastore(), FeedSettings { batch: 7, ..quick() });
+    let later = late.replica(record.store).await.expect("a store");
+    for replica in [&replica, &later] {
+        for (revision, write_id, then) in &past {
+            let at = replica.at(*revision).await.expect("within reach");
+            assert_eq!((at.revision, at.write_tag), (*revision, write_id.tag()));
+            let schema = at.schema.clone().expect("a schema");
+            assert_eq!(&shown(&mut at.view(&schema, now)), then, "at {revision}");
+        }
+    }
+    let changes = replica.published().expect("serving").changes_after(Revision(5)).expect("in memory");
+    let expected: Vec<Revision> = past.iter().map(|(revision, ..)| *revision).filter(|r| r.0 > 5).collect();
+    assert_eq!(changes.iter().map(|entry| entry.revision).collect::<Vec<_>>(), expected);
+    feed.shutdown().await;
+    late.shutdown().await;
+}
+
+#[tokio::test]
+async fn how_far_back_one_can_ask_does_not_depend_on_the_node() {
+    let record = Record::temporary().await;
+    let settings = FeedSettings {
+        reach_changes: 5,
+        reach_time: Duration::ZERO,
+        ring_changes: 8,
+        ring_revisions: 10,
+        ..quick()
+    };
+    let early = Feed::start(record.datastore(), settings.clone());
+    let first = early.replica(record.store).await.expect("a store");
+    for id in 0..20 {
+        record.write(&format!("+doc:{id}#owner@user:ann")).await;
+    }
+    at_least(&first, Revision(20)).await;
+    let late = Feed::start(record.datastore(), settings);
+    let second = late.replica(record.store).await.expect("a store");
+    for replica in [&first, &second] {
+        for revision in 0..=20 {
+            let answer = replica.at(Revision(revision)).await;
+            assert_eq!(answer.is_ok(), revision >= 15, "revision {revision}");
+            if revision < 15 {
+                assert!(matches!(answer, Err(FeedError::OutOfRange { .. })));
+            }
+        }
+        assert!(matches!(replica.at(Revision(21)).await, Err(FeedError::Behind { .. })));
+        assert!(replica.published().expect("serving").changes_after(Revision(2)).is_none());
+    }
+    // What memory has forgotten is looked up.
+    assert!(second.write_tag(Revision(2)).is_none());
+    let tag = record.write_id(Revision(2)).await.tag();
+    assert!(second.recognises(Revision(2), tag).await.expect("an answer"));
+    assert!(!second.recognises(Revision(2), [7; 8]).await.expect("an answer"));
+    early.shutdown().await;
+    late.shutdown().await;
+}
+
+/// The primary is replaced by a copy that lacks the last writes, and goes on from there: the same
+/// numbers name other writes.
+#[tokio::test]
+async fn a_lost_suffix_is_noticed_and_the_new_history_served() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let record = Record::at(&directory.path().join("old.db")).await;
+    for id in 0..5 {
+        record.write(&format!("+doc:{id}#owner@user:ann")).await;
+    }
+    let copy = record.copied_to(&directory.path().join("new.db"));
+    let lost = record.write("+doc:lost#owner@user:ann").await;
+    let ahead = record.write("+doc:lost-too#owner@user:ann").await.revision;
+
+    let faults = record.faults();
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    assert_eq!(replica.published().expect("serving").revision, ahead);
+    assert!(replica.recognises(lost.revision, lost.write_id.tag()).await.expect("an answer"));
+
+    // First the copy is only shorter, then it reuses the numbers and overtakes.
+    let mut newest = replica.subscribe();
+    faults.replace(copy.datastore());
+    soon(newest.wait_for(|revision| *revision == Revision(5))).await.expect("goes back");
+    assert_eq!(held(&replica.published().expect("serving").snapshot), copy.tuples().await);
+    for id in 0..3 {
+        copy.write(&format!("+doc:new{id}#owner@user:bob")).await;
+    }
+    let published = at_least(&replica, Revision(8)).await;
+    assert_eq!(held(&published.snapshot), copy.tuples().await);
+    assert!(!replica.recognises(lost.revision, lost.write_id.tag()).await.expect("an answer"));
+    feed.shutdown().await;
+}
+
+/// As above, but the copy has the very same number of revisions, and nobody writes any more.
+#[tokio::test]
+async fn a_fork_of_equal_length_is_noticed_although_the_store_is_idle() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let record = Record::at(&directory.path().join("old.db")).await;
+    record.write("+doc:kept#owner@user:ann").await;
+    let copy = record.copied_to(&directory.path().join("new.db"));
+    let lost = record.write("+doc:lost#owner@user:ann").await;
+    let won = copy.write("+doc:won#owner@user:ann").await;
+    assert_eq!(lost.revision, won.revision);
+
+    let faults = record.faults();
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    assert_eq!(replica.write_tag(lost.revision), Some(lost.write_id.tag()));
+    faults.replace(copy.datastore());
+    // No answer from the lost history may come once the database has been asked in full.
+    let head = soon(feed.head(record.store)).await.expect("a head");
+    assert_eq!(head.write_id, won.write_id);
+    soon(async {
+        loop {
+            match replica.published() {
+                Ok(published) if published.write_id == won.write_id => break,
+                Ok(_) | Err(FeedError::HistoryDiverged) => tokio::task::yield_now().await,
+                Err(other) => panic!("unexpected: {other}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(held(&replica.published().expect("serving").snapshot), copy.tuples().await);
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_gap_in_the_log_is_never_skipped() {
+    let record = Record::temporary().await;
+    let faults = record.faults();
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    faults.hide_revision.store(2, Ordering::SeqCst);
+    for id in 0..4 {
+        record.write(&format!("+doc:{id}#owner@user:ann")).await;
+    }
+    feed.hint(record.store);
+    arrival(&replica, Revision(4)).await;
+    let published = replica.published().expect("serving");
+    assert_eq!(faults.hide_revision.load(Ordering::SeqCst), 0, "the gap was met");
+    assert_eq!(held(&published.snapshot), record.tuples().await);
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_panic_while_following_is_not_seen_by_anyone() {
+    let record = Record::temporary().await;
+    let faults = record.faults();
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    faults.panic.store(true, Ordering::SeqCst);
+    let last = record.write("+doc:plan#owner@user:ann").await.revision;
+    feed.hint(record.store);
+    arrival(&replica, last).await;
+    assert!(!faults.panic.load(Ordering::SeqCst), "the panic happened");
+    assert_eq!(held(&replica.published().expect("serving").snapshot), record.tuples().await);
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_comes_back_unnoticed_by_readers() {
+    let record = Record::temporary().await;
+    let faults = record.faults();
+    let settings = FeedSettings { max_staleness: Duration::from_millis(150), ..quick() };
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, settings);
+    record.write("+doc:plan#owner@user:ann").await;
+    let replica = feed.replica(record.store).await.expect("a store");
+    assert!(feed.health().is_serving());
+
+    faults.down.store(true, Ordering::SeqCst);
+    let last = record.write("+doc:plan#owner@user:bob").await.revision;
+    assert!(matches!(soon(feed.head(record.store)).await, Err(FeedError::Datastore(_))));
+    soon(async {
+        while feed.health().database_answers() || feed.health().stale.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let health = feed.health();
+    assert!(!health.is_serving());
+    assert_eq!(health.stale.iter().map(|(store, _)| *store).collect::<Vec<_>>(), [record.store]);
+    assert!(replica.staleness() > Duration::from_millis(150));
+    assert_eq!(replica.published().expect("still readable").revision, Revision(1));
+
+    faults.down.store(false, Ordering::SeqCst);
+    assert_eq!(at_least(&replica, last).await.revision, last);
+    soon(async {
+        while !feed.health().is_serving() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    feed.shutdown().await;
+}
+
+/// A head query may have read the database before a write that was acknowledged before the
+/// request arrived. Joining it would return a head older than that write.
+#[tokio::test]
+async fn a_full_head_never_joins_a_query_under_way() {
+    let record = Record::temporary().await;
+    let faults = record.faults();
+    let feed = Feed::start(
+        Arc::clone(&faults) as Arc<dyn Datastore>,
+        FeedSettings { poll_interval: Duration::from_mins(5), ..quick() },
+    );
+    for round in 1..=5 {
+        // One query is answered, and its answer held back.
+        let held_back = faults.hold_next_heads();
+        let early = tokio::spawn({
+            let (feed, store) = (Arc::clone(&feed), record.store);
+            async move { feed.head(store).await }
+        });
+        soon(held_back.read.notified()).await;
+        let written = record.write(&format!("+doc:{round}#owner@user:ann")).await;
+        let late = tokio::spawn({
+            let (feed, store) = (Arc::clone(&feed), record.store);
+            async move { feed.head(store).await }
+        });
+        tokio::task::yield_now().await;
+        held_back.go.notify_one();
+        let early = soon(early).await.expect("no panic").expect("a head");
+        let late = soon(late).await.expect("no panic").expect("a head");
+        assert_eq!(early.revision, Revision(round - 1), "read before the write");
+        assert_eq!((late.revision, late.write_id), (written.revision, written.write_id));
+    }
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_deleted_store_is_forgotten() {
+    let record = Record::temporary().await;
+    let feed = Feed::start(record.datastore(), quick());
+    let replica = feed.replica(record.store).await.expect("a store");
+    let waiting = tokio::spawn({
+        let replica = Arc::clone(&replica);
+        async move { replica.at_least(Revision(9), Instant::now() + Duration::from_secs(20)).await }
+    });
+    record.datastore().delete_store(record.store).await.expect("deleted");
+    let told = soon(waiting).await.expect("no panic");
+    assert!(matches!(told, Err(FeedError::StoreNotFound)), "{told:?}");
+    assert!(matches!(feed.replica(record.store).await, Err(FeedError::StoreNotFound)));
+    assert!(matches!(feed.head(record.store).await, Err(FeedError::StoreNotFound)));
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn time_never_goes_backwards() {
+    let record = Record::temporary().await;
+    let feed = Feed::start(record.datastore(), quick());
+    record.write("+doc:plan#owner@user:ann").await;
+    let replica = feed.replica(record.store).await.expect("a store");
+    let committed_at = replica.published().expect("serving").committed_at;
+    assert_eq!(replica.now(Timestamp::from_micros(0)), committed_at, "the database is ahead");
+    let ahead = committed_at.saturating_add(Duration::from_mins(1));
+    assert_eq!(replica.now(ahead), ahead);
+    assert_eq!(replica.now(committed_at), ahead, "the node's clock was set back");
+    feed.shutdown().await;
+}
+
+#[tokio::test]
+async fn two_nodes_end_with_equal_graphs() {
+    let record = Record::temporary().await;
+    let nodes = [Feed::start(record.datastore(), quick()), Feed::start(record.datastore(), quick())];
+    let writers = (0..4).map(|writer| {
+        let record = record.clone();
+        let feed = Arc::clone(&nodes[writer % 2]);
+        tokio::spawn(async move {
+            let replica = feed.replica(record.store).await.expect("a store");
+            for batch in 0..25 {
+                let revision = record.scramble(u64::try_from(writer).unwrap() * 1_000 + batch).await;
+                feed.hint(record.store);
+                // Each node shows its own writers what they wrote.
+                assert!(at_least(&replica, revision).await.revision >= revision);
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("no panic");
+    }
+    let head = record.head().await;
+    let expected = record.tuples().await;
+    for feed in nodes {
+        let replica = feed.replica(record.store).await.expect("a store");
+        let published = at_least(&replica, head.revision).await;
+        assert_eq!((published.revision, published.write_id), (head.revision, head.write_id));
+        assert_eq!(held(&published.snapshot), expected);
+        feed.shutdown().await;
+    }
+}
