@@ -432,3 +432,6 @@ fn is_live(attributes: Option<&Attributes>, now: Timestamp) -> bool {
 fn ordinal(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
