@@ -155,6 +155,12 @@ impl Committers {
         received(answered.await)
     }
 
+    /// How many writes of a store wait to be begun; `None` if none waits and none is under way.
+    #[must_use]
+    pub fn waiting(&self, store: StoreId) -> Option<usize> {
+        self.shared.state().queues.get(&store).map(VecDeque::len)
+    }
+
     /// Refuses new writes and waits until those that are queued have been answered.
     pub async fn close(&self) {
         self.shared.state().closed = true;

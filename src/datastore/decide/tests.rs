@@ -128,13 +128,16 @@ impl Database {
     }
 }
 
+/// The request and the result that an idempotency key stands for.
+type First = ([u8; 32], Committed);
+
 /// What the same writes do one at a time.
 #[derive(Debug, Default)]
 struct Model {
     tuples: BTreeMap<TupleKey, Attributes>,
     log: Vec<(WriteId, Vec<Change>)>,
     schema: Option<SchemaId>,
-    first: HashMap<(Arc<str>, Arc<str>), ([u8; 32], Committed)>,
+    first: HashMap<(Arc<str>, Arc<str>), First>,
 }
 
 impl Model {
@@ -255,7 +258,8 @@ fn check(groups: Vec<Vec<Write>>) {
     assert!(revisions.eq(1..=model.log.len() as u64), "revisions are gapless");
     assert!(database.log.is_sorted_by(|a, b| a.committed_at < b.committed_at), "moments grow");
     for (key, (revision, ordinal)) in &database.written {
-        let change = &database.log[revision.0 as usize - 1].changes[*ordinal as usize];
+        let change =
+            &database.log[usize::try_from(revision.0).expect("small") - 1].changes[*ordinal as usize];
         assert_eq!((&change.key, change.after.as_ref()), (key, database.tuples.get(key)));
     }
 }

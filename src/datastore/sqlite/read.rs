@@ -131,7 +131,7 @@ pub(super) fn schema(
     id: SchemaId,
 ) -> Result<Option<StoredSchema>, DatastoreError> {
     let sql = "SELECT id, revision, written_at, text, json FROM schema WHERE store = ? AND id = ?";
-    Ok(select_schemas(snapshot, store, sql, params![bytes(store), id.0.to_string()])?.pop())
+    Ok(select_schemas(snapshot, sql, params![bytes(store), id.0.to_string()])?.pop())
 }
 
 /// Schema versions, the newest first.
@@ -144,16 +144,14 @@ pub(super) fn schemas(
     let before = before.map(|id| id.0.to_string());
     let sql = "SELECT id, revision, written_at, text, json FROM schema \
                WHERE store = ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3";
-    select_schemas(snapshot, store, sql, params![bytes(store), before, limit])
+    select_schemas(snapshot, sql, params![bytes(store), before, limit])
 }
 
 fn select_schemas(
     snapshot: &Connection,
-    store: StoreId,
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> Result<Vec<StoredSchema>, DatastoreError> {
-    stores::live(snapshot, store)?;
     let mut statement = snapshot.prepare_cached(sql).map_err(failed)?;
     let mut found = statement.query(parameters).map_err(failed)?;
     let mut schemas = Vec::new();

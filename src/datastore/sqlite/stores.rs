@@ -28,11 +28,6 @@ pub(super) fn by_id(snapshot: &Connection, id: StoreId) -> Result<Option<Store>,
     Ok(select(snapshot, sql, params![bytes(id)])?.pop())
 }
 
-/// The store, or the error that says that there is none.
-pub(super) fn live(snapshot: &Connection, id: StoreId) -> Result<Store, DatastoreError> {
-    by_id(snapshot, id)?.ok_or(DatastoreError::StoreNotFound)
-}
-
 pub(super) fn by_name(snapshot: &Connection, name: &str) -> Result<Option<Store>, DatastoreError> {
     let sql = "SELECT id, name, created_at, schema FROM store WHERE name = ? AND deleted_at IS NULL";
     Ok(select(snapshot, sql, params![name])?.pop())

@@ -1,0 +1,49 @@
+//! Rows that make no sense are reported and named, never skipped.
+
+use relata::datastore::{DatastoreError, TupleFilter};
+use relata::revision::Revision;
+
+use super::fixture::{Fixture, create, touch, updates_of};
+
+fn corrupt<T: std::fmt::Debug>(result: Result<T, DatastoreError>, named: &str) {
+    let Err(DatastoreError::Corrupt(what)) = result else { panic!("not corrupt: {result:?}") };
+    assert!(what.contains(named), "`{what}` does not name `{named}`");
+}
+
+pub async fn rows_that_are_no_values_are_named(fixture: Fixture) {
+    let everything = TupleFilter::default();
+    let page = || fixture.datastore.tuples(fixture.store, &everything, None, 10);
+    fixture.update(vec![create("doc:1#viewer@user:ann")]).await;
+    for (column, value) in [
+        ("object_id", "a b"),
+        ("object_type", ""),
+        ("relation", "x#y"),
+        ("subject_id", "a:b"),
+        ("subject_relation", "m@n"),
+    ] {
+        fixture.execute(&format!("UPDATE {{tuple}} SET {column} = '{value}'")).await;
+        corrupt(page().await, value);
+        fixture.execute("DELETE FROM {tuple}").await;
+        fixture.execute("DELETE FROM {change}; DELETE FROM {revision}; UPDATE {store} SET floor = 0").await;
+        fixture.update(vec![create("doc:1#viewer@user:ann")]).await;
+    }
+    fixture.execute("UPDATE {tuple} SET condition_name = 'c', condition_context = '{oops'").await;
+    corrupt(page().await, "doc:1#viewer@user:ann");
+    // A commit that depends on the row says so too, and leaves everything as it is.
+    let write = updates_of(vec![touch("doc:1#viewer@user:ann")]);
+    corrupt(fixture.datastore.commit(fixture.store, [write].into()).await, "doc:1#viewer@user:ann");
+    assert_eq!(fixture.head().await, Revision(1));
+
+    fixture.execute("UPDATE {change} SET after = '9'").await;
+    corrupt(fixture.datastore.log(fixture.store, Revision(1), 10).await, "doc:1#viewer@user:ann");
+}
+
+pub async fn a_log_that_contradicts_itself_is_corrupt(fixture: Fixture) {
+    for index in 1..=3 {
+        fixture.update(vec![create(&format!("doc:{index}#viewer@user:ann"))]).await;
+    }
+    fixture.execute("DELETE FROM {change} WHERE revision = 2").await;
+    corrupt(fixture.datastore.log(fixture.store, Revision(1), 10).await, "revision 2");
+    let log = fixture.datastore.log(fixture.store, Revision(3), 10).await.expect("what is whole");
+    assert_eq!(log.len(), 1);
+}

@@ -1,0 +1,85 @@
+//! What every database must do: one suite, run on SQLite and on PostgreSQL.
+//!
+//! A case is an ordinary async function of a [`Fixture`]: a fresh, migrated database of one kind
+//! or the other. The list below makes a test of each case on each database.
+
+mod commit;
+mod committer;
+mod corruption;
+mod durability;
+mod fixture;
+mod log;
+mod pinned;
+mod reads;
+mod schemas;
+mod stores;
+mod world;
+
+use fixture::Fixture;
+
+macro_rules! on_both_databases {
+    ($($area:ident: $($case:ident),+;)+) => {
+        mod sqlite {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$area::$case(super::Fixture::sqlite().await).await;
+            })+)+
+        }
+
+        mod postgres {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                // Says so where PostgreSQL is switched off, and fails where it is missing.
+                let Some(fixture) = super::Fixture::postgres().await else { return };
+                super::$area::$case(fixture).await;
+            })+)+
+        }
+    };
+}
+
+on_both_databases! {
+    commit:
+        create_touch_and_delete_in_every_state,
+        a_write_is_atomic,
+        one_bad_write_of_a_group_fails_alone,
+        preconditions_see_the_state_before_the_write,
+        a_filter_sees_the_whole_store,
+        idempotency_keys_return_the_first_result,
+        what_a_tuple_carries_comes_back_exactly,
+        a_group_of_a_thousand_tuples_is_one_transaction;
+    schemas:
+        schemas_take_revisions_and_the_newest_is_in_force,
+        tuples_validated_against_another_schema_are_refused;
+    log:
+        the_log_tells_every_revision_in_order,
+        the_log_is_read_in_pieces,
+        a_trimmed_log_says_where_it_begins;
+    reads:
+        pages_with_every_filter_are_complete_and_in_order,
+        ids_sort_as_bytes,
+        a_page_and_its_head_are_of_one_moment;
+    pinned:
+        pages_of_an_earlier_revision_are_exact,
+        a_reader_stays_at_its_revision_while_others_write,
+        what_cannot_be_undone_is_an_error;
+    stores:
+        stores_are_made_found_and_listed,
+        stores_are_independent,
+        a_deleted_store_is_gone_and_its_name_is_free,
+        migrating_again_changes_nothing;
+    committer:
+        writers_on_all_nodes_leave_one_gapless_history,
+        a_hundred_conflicting_writes_are_some_serial_order,
+        an_innocent_write_survives_a_neighbour_the_database_refuses,
+        a_deadline_ends_waiting_and_nothing_else,
+        a_caller_who_goes_away_takes_back_only_what_waits,
+        a_full_queue_refuses,
+        closing_answers_what_waits_and_refuses_what_comes,
+        hints_follow_commits;
+    corruption:
+        rows_that_are_no_values_are_named,
+        a_log_that_contradicts_itself_is_corrupt;
+    durability:
+        a_killed_writer_loses_nothing_acknowledged,
+        a_reopened_database_is_the_same;
+}
