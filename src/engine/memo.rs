@@ -104,14 +104,24 @@ pub(super) struct Entry {
     /// The order in which goals became certain: a proof rests on lower ranks only. Zero: not
     /// (yet) certain.
     pub(super) rank: u32,
-    /// The frame that works on it, or did last. What follows is of that frame.
+    pub(super) known: Known,
+    /// The innermost frame that works on it, or [`NO_FRAME`].
     pub(super) frame: u32,
+    /// How far that frame is with it.
+    pub(super) state: State,
+}
+
+/// No frame works on the entry.
+pub(super) const NO_FRAME: u32 = 0;
+
+/// How far a frame is with an entry.
+#[derive(Debug, Default)]
+pub(super) struct State {
     /// The fewest hops to it from the root, if they are counted.
     pub(super) depth: u32,
     /// The operand of an `and` that is waited for.
     pub(super) cursor: u32,
     pub(super) proved: bool,
-    pub(super) known: Known,
     /// Entries to notify when it is proved.
     pub(super) waiters: SmallVec<[u32; 4]>,
 }
@@ -152,12 +162,9 @@ impl Table {
             self.entries.push(Entry {
                 goal,
                 rank: 0,
-                frame: 0,
-                depth: 0,
-                cursor: 0,
-                proved: false,
                 known: Known::default(),
-                waiters: SmallVec::new(),
+                frame: NO_FRAME,
+                state: State::default(),
             });
         }
         number
@@ -201,7 +208,7 @@ impl Table {
     }
 
     pub(super) fn wait(&mut self, number: u32, waiter: u32) {
-        let waiters = &mut self.entries[number as usize].waiters;
+        let waiters = &mut self.entries[number as usize].state.waiters;
         if waiters.len() >= waiters.inline_size() {
             self.spilled += 1;
         }

@@ -22,7 +22,7 @@ use hashbrown::HashMap;
 use super::fixpoint::Fixpoint;
 use super::goal::{Body, Facts, Goal, Scan, Step};
 use super::limits::{Meter, Stop};
-use super::memo::{Bound, Memo};
+use super::memo::{Bound, Memo, NO_FRAME, State};
 use super::scope::Scope;
 use super::verdict::Truth;
 use crate::graph::{SubjectNode, View};
@@ -146,10 +146,12 @@ impl Solver {
                     if !is_root {
                         *self.cut_short.entry(rule).or_default() += frame.work;
                     }
+                    frame.leave(slice.memo);
                     self.frames.pop();
                 }
                 Turn::Dry => {
                     self.cut_short.remove(&rule);
+                    frame.leave(slice.memo);
                     self.frames.pop();
                 }
             }
@@ -178,6 +180,14 @@ enum Seen {
 /// Below this much work, frames that end early are not worth running on.
 const CREDIT_FLOOR: u64 = 1_000;
 
+/// The state that an outer frame had of an entry.
+#[derive(Debug)]
+struct Shelved {
+    number: u32,
+    state: State,
+    frame: u32,
+}
+
 #[derive(Debug)]
 struct Frame {
     bound: Bound,
@@ -189,6 +199,9 @@ struct Frame {
     depth: Option<u32>,
     /// Entries it works on.
     touched: Vec<u32>,
+    /// What outer frames had of entries that this one works on too: a subtract may need a goal
+    /// that its own `but not` does not depend on, but a sibling in the outer frame does.
+    shelved: Vec<Shelved>,
     /// Entries to explore.
     queue: Queue,
     /// Entries something happened to: an `and` or `but not` looks again, any other is proved.
@@ -212,6 +225,7 @@ impl Frame {
             depth_limit,
             depth,
             touched: Vec::new(),
+            shelved: Vec::new(),
             queue: Queue::new(depth_limit),
             agenda: Vec::new(),
             scan: None,
@@ -226,13 +240,31 @@ impl Frame {
     /// Takes an entry over.
     fn enter(&mut self, memo: &mut Memo, number: u32, depth: u32) {
         let entry = memo.table.entry_mut(number);
+        if entry.frame != NO_FRAME {
+            self.shelved.push(Shelved {
+                number,
+                state: std::mem::take(&mut entry.state),
+                frame: entry.frame,
+            });
+        }
         entry.frame = self.id;
-        entry.depth = depth;
-        entry.cursor = 0;
-        entry.proved = false;
-        entry.waiters.clear();
+        entry.state = State { depth, ..State::default() };
         self.touched.push(number);
         self.queue.push(number, depth);
+    }
+
+    /// Gives back the entries it took over.
+    fn leave(&mut self, memo: &mut Memo) {
+        for number in &self.touched {
+            let entry = memo.table.entry_mut(*number);
+            entry.frame = NO_FRAME;
+            entry.state = State::default();
+        }
+        for Shelved { number, state, frame } in self.shelved.drain(..) {
+            let entry = memo.table.entry_mut(number);
+            entry.state = state;
+            entry.frame = frame;
+        }
     }
 
     /// Goes on until it ends or needs another frame. `credit`: how much more may be spent after
@@ -240,7 +272,7 @@ impl Frame {
     /// again and again, each after exploring much the same, would cost far more in the end.
     fn run<V: View>(&mut self, slice: &mut Slice<'_, '_, V>, credit: u64) -> Result<Turn, Stop> {
         loop {
-            if slice.memo.table.entry(self.root).proved {
+            if slice.memo.table.entry(self.root).state.proved {
                 let since = *self.beyond.get_or_insert(slice.meter.work.fuel);
                 if credit < CREDIT_FLOOR || slice.meter.work.fuel - since > credit {
                     self.finish_root(slice.memo, true);
@@ -267,7 +299,7 @@ impl Frame {
             };
             let entry = slice.memo.table.entry(number);
             // Proved meanwhile, or met again on a shorter way and in the queue once more.
-            if entry.proved || (self.depth.is_some() && entry.depth != depth) {
+            if entry.state.proved || (self.depth.is_some() && entry.state.depth != depth) {
                 self.queue.pop();
                 continue;
             }
@@ -292,10 +324,10 @@ impl Frame {
         scan: &mut Scan,
     ) -> Result<(), Stop> {
         let entry = slice.memo.table.entry(number);
-        if entry.proved {
+        if entry.state.proved {
             return Ok(());
         }
-        let (goal, depth) = (entry.goal, entry.depth);
+        let (goal, depth) = (entry.goal, entry.state.depth);
         let memo = &mut *slice.memo;
         let scope = slice.scope;
         let facts = Facts::Subject(slice.subject);
@@ -353,10 +385,10 @@ impl Frame {
         }
         if entry.frame != self.id {
             self.enter(memo, number, depth);
-        } else if entry.proved {
+        } else if entry.state.proved {
             return Ok(Seen::True);
-        } else if self.depth.is_some() && depth < entry.depth {
-            entry.depth = depth;
+        } else if self.depth.is_some() && depth < entry.state.depth {
+            entry.state.depth = depth;
             self.queue.push(number, depth);
         }
         memo.table.wait(number, waiter);
@@ -366,11 +398,11 @@ impl Frame {
 
     fn prove(&mut self, memo: &mut Memo, number: u32) {
         let entry = memo.table.entry_mut(number);
-        if entry.proved {
+        if entry.state.proved {
             return;
         }
-        entry.proved = true;
-        self.agenda.extend(entry.waiters.drain(..));
+        entry.state.proved = true;
+        self.agenda.extend(entry.state.waiters.drain(..));
         if self.depth.is_none() {
             memo.table.learn(number, self.bound, true, self.exact);
         }
@@ -381,8 +413,8 @@ impl Frame {
         let rules = slice.scope.rules;
         loop {
             let entry = slice.memo.table.entry(number);
-            let (goal, depth, cursor) = (entry.goal, entry.depth, entry.cursor);
-            if entry.proved {
+            let (goal, depth, cursor) = (entry.goal, entry.state.depth, entry.state.cursor);
+            if entry.state.proved {
                 return Ok(None);
             }
             match Body::of(rules, &goal.rule) {
@@ -393,7 +425,7 @@ impl Frame {
                         return Ok(None);
                     };
                     match self.depend(slice.memo, number, goal.same(*operand), depth, &slice.meter)? {
-                        Seen::True => slice.memo.table.entry_mut(number).cursor = cursor + 1,
+                        Seen::True => slice.memo.table.entry_mut(number).state.cursor = cursor + 1,
                         Seen::False | Seen::Pending => return Ok(None),
                     }
                 }
@@ -427,12 +459,12 @@ impl Frame {
     fn dry(&mut self, memo: &mut Memo) {
         if self.depth.is_none() {
             for number in &self.touched {
-                if !memo.table.entry(*number).proved {
+                if !memo.table.entry(*number).state.proved {
                     memo.table.learn(*number, self.bound, false, self.exact);
                 }
             }
         }
-        let value = memo.table.entry(self.root).proved;
+        let value = memo.table.entry(self.root).state.proved;
         self.finish_root(memo, value);
     }
 
