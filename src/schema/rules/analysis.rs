@@ -17,6 +17,7 @@ pub(super) struct Analysis {
     parents: Vec<Vec<RuleId>>,
     allowing: Vec<Arc<Vec<RelationId>>>,
     tupleset_users: Vec<Vec<RuleId>>,
+    this_rules: Vec<Option<RuleId>>,
 }
 
 /// No exclusion is nested deeper than this in what [`Rules::exclusion_depth`] reports.
@@ -52,6 +53,7 @@ impl Analysis {
             parents: parents(rules),
             allowing: allowing(rules),
             tupleset_users: tupleset_users(rules),
+            this_rules: this_rules(rules),
         };
         for component in 0..components.len() {
             let (mut negative, mut gateless, mut depth) = (false, true, 0);
@@ -125,6 +127,12 @@ impl Rules {
         self.analysis.allowing.get(usize::from(kind)).map_or(&[], |relations| relations.as_slice())
     }
 
+    /// The rule that stands for the relation's own tuples, if they count.
+    #[must_use]
+    pub fn this_rule(&self, RelationId(relation): RelationId) -> Option<RuleId> {
+        self.analysis.this_rules.get(usize::from(relation)).copied().flatten()
+    }
+
     /// The `… from …` rules that ask the relation of the objects they reach.
     #[must_use]
     pub fn tupleset_users(&self, RelationId(relation): RelationId) -> &[RuleId] {
@@ -192,6 +200,18 @@ fn tupleset_users(rules: &Rules) -> Vec<Vec<RuleId>> {
         }
     }
     users
+}
+
+fn this_rules(rules: &Rules) -> Vec<Option<RuleId>> {
+    let mut found = vec![None; rules.relations.len()];
+    for (id, rule) in ids(rules) {
+        if let Rule::This(RelationId(relation)) = rule
+            && let Some(slot) = found.get_mut(usize::from(*relation))
+        {
+            *slot = Some(id);
+        }
+    }
+    found
 }
 
 /// A bit per rule and kind.
