@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use relata::datastore::committer::{CommitterSettings, Committers};
 use relata::datastore::postgres::{Postgres, PostgresSettings};
 use relata::datastore::{
     Action, Datastore, DatastoreError, Outcome, Store, TupleFilter, Update, Write, WriteError,
@@ -575,59 +576,68 @@ async fn plans_made_for_a_small_store_serve_a_large_one() {
 /// `RELATA_MEASURE=1 cargo test --release --test suite postgres::measure -- --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn measure_acknowledged_writes_against_raw_inserts() {
-    const TIME: Duration = Duration::from_secs(3);
+    const TIME: Duration = Duration::from_secs(4);
     if std::env::var_os("RELATA_MEASURE").is_none() || !enabled() {
         return;
     }
     let cluster = Cluster::start(Durability::Full);
-    let url = std::env::var("RELATA_URL").unwrap_or_else(|_| cluster.create_database());
+    let url = cluster.create_database();
     let node = Arc::new(node(&url).await);
     node.migrate().await.expect("migrated");
     let store = default_store(&node).await;
 
     behind_its_back(&url, "CREATE TABLE raw (id bigserial PRIMARY KEY, text text)").await;
-    for connections in [1, 16] {
-        let started = Instant::now();
-        let inserts = (0..connections).map(|_| {
-            let url = url.clone();
-            tokio::spawn(async move {
-                let mut connection = PgConnection::connect(&url).await.expect("a connection");
-                let mut count = 0_u64;
-                while started.elapsed() < TIME {
-                    sqlx::query("INSERT INTO raw (text) VALUES ($1)")
-                        .bind("doc:1#viewer@user:ann")
-                        .execute(&mut connection)
-                        .await
-                        .expect("inserted");
-                    count += 1;
-                }
-                count
-            })
-        });
-        let counts = futures::future::join_all(inserts).await;
-        let count: u64 = counts.into_iter().map(|count| count.expect("a count")).sum();
-        println!("raw single-row inserts, {connections} connections: {}/s", rate(count, started.elapsed()));
-    }
+    let raw = (0..16).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move {
+            let mut connection = PgConnection::connect(&url).await.expect("a connection");
+            let (started, mut count) = (Instant::now(), 0_u64);
+            while started.elapsed() < TIME {
+                let insert = sqlx::query("INSERT INTO raw (text) VALUES ($1)").bind("doc:1#viewer@user:ann");
+                insert.execute(&mut connection).await.expect("inserted");
+                count += 1;
+            }
+            count
+        })
+    });
+    let raw = per_second(TIME, futures::future::join_all(raw).await);
 
-    for size in [1, 8, 64, 1000] {
-        let (started, mut count, mut worst) = (Instant::now(), 0_u64, Duration::ZERO);
+    let committers = Committers::new(node.clone(), CommitterSettings::default());
+    let clients = (0..64).map(|client| {
+        let committers = committers.clone();
+        tokio::spawn(async move {
+            let (started, mut count) = (Instant::now(), 0_u64);
+            while started.elapsed() < TIME {
+                let write = create(&format!("doc:{client}-{count}#viewer@user:ann"));
+                let deadline = Instant::now() + Duration::from_secs(5);
+                committers.write(store, write, deadline).await.expect("acknowledged");
+                count += 1;
+            }
+            count
+        })
+    });
+    let grouped = per_second(TIME, futures::future::join_all(clients).await);
+    println!("raw inserts, 16 connections: {raw}/s");
+    println!(
+        "acknowledged writes, 64 clients of one store: {grouped}/s, {}% of raw",
+        grouped * 100 / raw.max(1)
+    );
+
+    for size in [1, 64, 1000] {
+        let (started, mut groups, mut worst) = (Instant::now(), 0_u64, Duration::ZERO);
         while started.elapsed() < TIME {
-            let group: Vec<Write> =
-                (0..size).map(|n| create(&format!("doc:{size}-{count}-{n}#viewer@user:ann"))).collect();
+            let group = (0..size).map(|n| create(&format!("doc:{size}-{groups}-{n}#viewer@user:bob")));
             let asked = Instant::now();
-            let outcomes = node.commit(store, group.into()).await.expect("committed");
+            node.commit(store, group.collect()).await.expect("committed");
             worst = worst.max(asked.elapsed());
-            count += outcomes.len() as u64;
+            groups += 1;
         }
-        let groups = count / size;
-        let each = started.elapsed() / u32::try_from(groups).expect("few");
-        println!(
-            "groups of {size}: {} writes/s, {each:?} a group, worst {worst:?}",
-            rate(count, started.elapsed())
-        );
+        let rate = per_second(TIME, [Ok(groups * size)]);
+        println!("groups of {size}: {rate} writes/s, {} groups/s, worst {worst:?}", rate / size);
     }
 }
 
-fn rate(count: u64, elapsed: Duration) -> u64 {
-    count * 1000 / u64::try_from(elapsed.as_millis()).expect("short")
+fn per_second(time: Duration, counts: impl IntoIterator<Item = Result<u64, tokio::task::JoinError>>) -> u64 {
+    let count: u64 = counts.into_iter().map(|count| count.expect("a count")).sum();
+    count / time.as_secs()
 }
