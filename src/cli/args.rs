@@ -8,8 +8,8 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, remark};
 use super::settings::{Globals, Settings};
 use super::{
-    check, completions, context, expand, list_objects, list_relations, list_subjects, schema, store, tuple,
-    version,
+    check, completions, context, expand, list_objects, list_relations, list_subjects, migrate, schema, serve,
+    store, tuple, version,
 };
 
 /// An authorization server, and the way to ask it.
@@ -39,6 +39,8 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Migrate(migrate::Migrate),
     Check(check::Check),
     Expand(expand::Expand),
     ListObjects(list_objects::ListObjects),
@@ -82,6 +84,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
     let globals = cli.globals;
     match cli.command {
+        Command::Serve(serve) => serve.run(&globals, out),
+        Command::Migrate(migrate) => migrate.run(out),
         Command::Context(context) => context.run(&globals, out),
         Command::Completions(completions) => completions.run(out),
         Command::Version(version::Version {}) => version::Version::run(out),

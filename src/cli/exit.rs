@@ -178,7 +178,9 @@ impl From<Status> for Failure {
         if !reason.is_empty() {
             what = format!("{what} [{reason}]");
         }
-        let advice = advice_of_reason(&reason).or_else(|| advice_of_code(status.code()));
+        let advice = advice_of_reason(&reason).or_else(|| {
+            advice_of_code(status.code()).filter(|_| !status.message().contains("log says more"))
+        });
         Self { exit: exit_of(status.code()), what, advice: advice.map(str::to_owned) }
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod args;
+mod bootstrap;
 mod check;
 mod completions;
 mod connect;
@@ -17,9 +18,11 @@ mod expand;
 mod list_objects;
 mod list_relations;
 mod list_subjects;
+mod migrate;
 mod output;
 mod question;
 mod schema;
+mod serve;
 mod settings;
 mod store;
 mod tree;

@@ -515,7 +515,6 @@ mod tests {
         let nested = error(
             "model_file: schema.fga\ntests:\n- name: a\n  check:\n  - user: user:a\n    object: doc:1\n    unexpected: 1\n    assertions: {viewer: true}\n",
         );
-        eprintln!("{nested}");
         assert!(nested.contains("unexpected") && nested.contains('7'), "{nested}");
     }
 

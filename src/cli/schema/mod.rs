@@ -1,7 +1,10 @@
 //! `relata schema`: upload, read, check and compare schemas.
 
+mod diff;
 mod file;
+mod fmt;
 mod list;
+mod outline;
 mod plan;
 mod read;
 mod validate;
@@ -33,6 +36,8 @@ enum Action {
     Read(read::Read),
     List(list::List),
     Validate(validate::Validate),
+    Fmt(fmt::Fmt),
+    Diff(diff::Diff),
     Plan(plan::Plan),
 }
 
@@ -40,6 +45,8 @@ impl Schema {
     pub(super) fn run(self, globals: &Globals, out: &mut Output) -> Result<Exit, Failure> {
         match self.action {
             Action::Validate(validate) => validate.run(out),
+            Action::Fmt(fmt) => fmt.run(out),
+            Action::Diff(diff) => ask(globals, async |settings| diff.run(settings, out).await),
             Action::Write(write) => ask(globals, async |settings| write.run(settings, out).await),
             Action::Read(read) => ask(globals, async |settings| read.run(settings, out).await),
             Action::List(list) => ask(globals, async |settings| list.run(settings, out).await),

@@ -1,0 +1,64 @@
+//! `relata migrate`: creates or upgrades the tables.
+
+use clap::Args;
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::output::{Format, Output, remark};
+use super::serve::{Record, with_causes};
+use crate::datastore::DatastoreError;
+use crate::server;
+
+/// Create or upgrade the tables of a database.
+///
+/// Running it again does nothing. Servers of the version before go on working while it runs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  relata migrate --datastore postgres://relata:secret@db/relata
+  RELATA_DATASTORE=sqlite:relata.db relata migrate")]
+pub struct Migrate {
+    #[command(flatten)]
+    record: Record,
+}
+
+impl Migrate {
+    pub(super) fn run(&self, out: &mut Output) -> Result<Exit, Failure> {
+        let config = self.record.config()?;
+        super::args::runtime()?.block_on(async {
+            let datastore = server::lifecycle::open(&config).await.map_err(|error| failure(&error))?;
+            let migrated = datastore.migrate().await;
+            let name = datastore.name();
+            datastore.close().await;
+            migrated.map_err(|error| failure(&error))?;
+            match out.format {
+                Format::Table => remark(format_args!("migrated ({name})")),
+                Format::Json | Format::Jsonl => out.json(&json!({ "migrated": true, "datastore": name }))?,
+            }
+            Ok(Exit::Success)
+        })
+    }
+}
+
+fn failure(error: &DatastoreError) -> Failure {
+    let failure = Failure::new(exit_of(error), with_causes(error));
+    if matches!(error, DatastoreError::Unavailable(_)) {
+        return failure.advise("check that the database runs, and the address and password in --datastore");
+    }
+    failure
+}
+
+/// How the program ends for want of its record.
+pub(super) fn exit_of(error: &DatastoreError) -> Exit {
+    match error {
+        DatastoreError::Unavailable(_) | DatastoreError::OutcomeUnknown(_) | DatastoreError::InUse(_) => {
+            Exit::Unavailable
+        }
+        DatastoreError::NotMigrated { .. }
+        | DatastoreError::TooNew { .. }
+        | DatastoreError::StoreNotFound
+        | DatastoreError::StoreExists(_)
+        | DatastoreError::Trimmed { .. } => Exit::BadInput,
+        DatastoreError::Corrupt(_) | DatastoreError::Other(_) => Exit::Internal,
+    }
+}

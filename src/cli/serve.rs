@@ -1,0 +1,288 @@
+//! `relata serve`: runs the server, and says how to ask it.
+
+use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anstyle::Style;
+use clap::Args;
+
+use super::bootstrap::{self, Bootstrapped};
+use super::exit::{Exit, Failure};
+use super::output::{Output, remark};
+use super::settings::Globals;
+use crate::config::{Access, Config, DatastoreConfig, Migration};
+use crate::server::{self, RunError};
+use crate::store_file::{self, StoreFile};
+
+/// Run the server.
+///
+/// Without any flag it listens on loopback and keeps its record in one file, relata.db, which is
+/// created if absent.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ctrl-C or SIGTERM stops it: calls in flight are finished first; a second one ends it at once.
+Logs go to standard error, as text on a terminal and as JSON otherwise; RELATA_LOG=debug says more.
+
+Examples:
+  relata serve
+  relata serve --bootstrap schema-examples/drive/store.fga.yaml
+  relata serve --datastore postgres://relata:secret@db/relata --migrate
+  relata serve --listen 0.0.0.0:8081 --token-file tokens.txt
+  relata serve --listen 127.0.0.1:0 --datastore sqlite:/tmp/relata.db")]
+pub struct Serve {
+    /// Address to listen on; port 0 takes a free one, which is printed.
+    #[arg(long, env = "RELATA_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    record: Record,
+    /// Store file whose schema and tuples are written if the store has none.
+    #[arg(long, env = "RELATA_BOOTSTRAP", value_name = "FILE")]
+    bootstrap: Option<PathBuf>,
+    /// Create or upgrade the tables at start; always done for SQLite.
+    #[arg(long, env = "RELATA_MIGRATE")]
+    migrate: bool,
+    /// File of tokens that may call: one `TOKEN [NAME]` per line, `#` begins a comment.
+    #[arg(long, env = "RELATA_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Serve anybody who can connect, beyond loopback too: for networks that are guarded otherwise.
+    #[arg(long, env = "RELATA_INSECURE", conflicts_with = "token_file")]
+    insecure: bool,
+    /// Threads that serve, and as many for long searches [default: one per core].
+    #[arg(long, env = "RELATA_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How long calls in flight may take to end after a stop was asked for, in seconds.
+    #[arg(long, env = "RELATA_DRAIN", value_name = "SECONDS", default_value_t = 20)]
+    drain: u64,
+}
+
+/// Where the record is kept.
+#[derive(Debug, Args)]
+pub(super) struct Record {
+    /// Where facts are kept: `sqlite:PATH` or `postgres://…`.
+    #[arg(
+        long,
+        env = "RELATA_DATASTORE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "sqlite:relata.db"
+    )]
+    datastore: String,
+}
+
+impl Record {
+    pub(super) fn config(&self) -> Result<DatastoreConfig, Failure> {
+        self.datastore.parse().map_err(|error| Failure::usage(format!("--datastore: {error}")))
+    }
+}
+
+impl Serve {
+    pub(super) fn run(self, globals: &Globals, out: &mut Output) -> Result<Exit, Failure> {
+        let config = self.config()?;
+        let example = match &self.bootstrap {
+            Some(path) => Some(store_file::load(path).map_err(Failure::bad_input)?),
+            None => None,
+        };
+        server::logging::start(std::env::var("RELATA_LOG").ok().as_deref());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Internal, format!("cannot start: {error}")))?;
+        runtime.block_on(serve(config, self.listen, globals, example.as_ref(), out))
+    }
+
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = Config::new(self.record.config()?);
+        if self.migrate {
+            config.migration = Migration::AtStart;
+        }
+        config.access = match (&self.token_file, self.insecure) {
+            (Some(path), _) => Access::Tokens(path.clone()),
+            (None, true) => Access::Insecure,
+            (None, false) => Access::OpenOnLoopback,
+        };
+        if let Some(threads) = self.threads {
+            config.shards = threads;
+            config.search_threads = threads;
+        }
+        config.drain = Duration::from_secs(self.drain);
+        Ok(config)
+    }
+}
+
+async fn serve(
+    config: Config,
+    listen: SocketAddr,
+    globals: &Globals,
+    example: Option<&StoreFile>,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let listeners = server::bind(listen, config.shards).await.map_err(|error| failure(&error))?;
+    let address = match listeners.first().map(std::net::TcpListener::local_addr) {
+        Some(Ok(address)) => address,
+        Some(Err(error)) => return Err(Failure::new(Exit::Internal, error.to_string())),
+        None => listen,
+    };
+    let record = config.datastore.clone();
+    let mut settings = globals.settings()?;
+    settings.endpoint = format!("http://{}", reachable(address));
+    settings.token = match &config.access {
+        Access::Tokens(path) => bootstrap::first_token(path)?,
+        Access::OpenOnLoopback | Access::Insecure => None,
+    };
+    // The store a flag or a variable names; a context is for servers elsewhere.
+    settings.store = globals.store.clone().unwrap_or_default();
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = server::run(config, listeners, async {
+        // The sender is dropped only when the process ends anyway.
+        let _ = stopped.await;
+    });
+    tokio::pin!(running);
+    let begun = tokio::select! {
+        ended = &mut running => return ended.map(|()| Exit::Success).map_err(|error| failure(&error)),
+        ready = bootstrap::when_ready(&settings, example) => ready,
+        () = signal() => Err(Failure::new(Exit::Success, "")),
+    };
+    let failed = match begun {
+        Ok(begun) => {
+            announce(address, &record, example.zip(begun), out)?;
+            tokio::select! {
+                ended = &mut running => return ended.map(|()| Exit::Success).map_err(|error| failure(&error)),
+                () = signal() => None,
+            }
+        }
+        Err(failure) => Some(failure),
+    };
+    let _ = stop.send(());
+    tokio::select! {
+        ended = running => ended.map_err(|error| failure(&error))?,
+        () = signal() => remark("stopped at once; calls in flight were cut off"),
+    }
+    failed.map_or(Ok(Exit::Success), Err)
+}
+
+/// The address to reach an address by: an unspecified one is every one of this machine's.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Ends when the process is asked to stop.
+async fn signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            // Without a handler a signal ends the process by itself.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Says where it listens, on the first line and in a form that does not change; on a terminal
+/// also how to ask.
+fn announce(
+    address: SocketAddr,
+    record: &DatastoreConfig,
+    example: Option<(&StoreFile, Bootstrapped)>,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    out.line(format_args!("listening on http://{address}"))?;
+    match record {
+        DatastoreConfig::Sqlite(path) => {
+            out.line(format_args!("record in {}", absolute(path).display()))?;
+        }
+        DatastoreConfig::Postgres(_) => out.line("record in PostgreSQL")?,
+    }
+    if let Some((file, bootstrapped)) = &example {
+        out.line(bootstrapped.sentence(file))?;
+    }
+    if std::io::stdout().is_terminal() {
+        let endpoint = match address.port() {
+            8081 if address.ip().is_loopback() => String::new(),
+            _ => format!(" --endpoint http://{}", reachable(address)),
+        };
+        let bold = |text: String| out.paint(Style::new().bold(), &text);
+        let question = example.and_then(|(file, _)| bootstrap::sample_question(file));
+        let asks = match question {
+            Some(question) => vec![
+                bold(format!("relata{endpoint} check {question} --explain")),
+                bold(format!("relata{endpoint} tuple read")),
+            ],
+            None => vec![
+                bold(format!("relata{endpoint} schema write schema.fga")),
+                bold(format!("relata{endpoint} tuple write doc:plan viewer user:ann")),
+                bold(format!("relata{endpoint} check doc:plan viewer user:ann --explain")),
+            ],
+        };
+        out.line("\nIn another terminal:")?;
+        asks.iter().try_for_each(|ask| out.line(format_args!("  {ask}")))?;
+        out.line("\nCtrl-C stops it.\n")?;
+    }
+    out.flush()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// What a server that did not start, or stopped badly, is to the person who started it.
+fn failure(error: &RunError) -> Failure {
+    let exit = match error {
+        RunError::Exposed { .. } => Exit::Usage,
+        RunError::Tokens(_) => Exit::BadInput,
+        RunError::Record(error) => super::migrate::exit_of(error),
+        RunError::Listen { .. } => Exit::Unavailable,
+        RunError::Start(_) | RunError::Transport(_) | RunError::Reflection(_) | RunError::ShardLost => {
+            Exit::Internal
+        }
+    };
+    let advice = match error {
+        RunError::Exposed { .. } => {
+            Some("add --token-file FILE, or --insecure if the network is guarded otherwise")
+        }
+        RunError::Listen { .. } => Some("choose another address with --listen; port 0 takes a free one"),
+        RunError::Tokens(_)
+        | RunError::Record(_)
+        | RunError::Start(_)
+        | RunError::Transport(_)
+        | RunError::Reflection(_)
+        | RunError::ShardLost => None,
+    };
+    let failure = Failure::new(exit, with_causes(error));
+    match advice {
+        Some(advice) => failure.advise(advice),
+        None => failure,
+    }
+}
+
+/// An error with what caused it, on one line.
+pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    text
+}
