@@ -27,6 +27,14 @@ impl Check {
         Self { object, relation, subject, inquiry: None, work: Work::default() }
     }
 
+    /// The same question, decided by the slow path.
+    #[cfg(test)]
+    pub(super) fn exhaustive(mut self, rules: &crate::schema::Rules) -> Self {
+        let goal = Goal::relation(rules, self.object, self.relation);
+        self.inquiry = Some(Inquiry { goal, solver: Solver::exhaustive(), why: None });
+        self
+    }
+
     /// Goes on for at most `fuel` units, which are counted down; a single condition may overdraw
     /// the slice by what it costs. Scope and memo must be those of the first run.
     pub fn run<V: View>(
@@ -74,10 +82,15 @@ impl Inquiry {
         Self { goal, solver: Solver::new(depth_limit), why: None }
     }
 
+    /// What the goal is, a paradox kept apart from what is false.
+    pub(super) fn truth<V: View>(&mut self, slice: &mut Slice<'_, '_, V>) -> Result<Truth, Stop> {
+        self.solver.truth(slice, self.goal, 0)
+    }
+
     pub(super) fn run<V: View>(&mut self, slice: &mut Slice<'_, '_, V>) -> Result<Verdict, Stop> {
         let why = match &mut self.why {
             Some(why) => why,
-            None => match self.solver.truth(slice, self.goal, 0)? {
+            None => match self.truth(slice)? {
                 Truth::Yes => return Ok(Verdict::Allowed),
                 Truth::No => return Ok(Verdict::Denied),
                 Truth::Unknown => self.why.insert(Why::new(self.goal)),

@@ -3,6 +3,8 @@
 mod check;
 mod children;
 mod conditions;
+mod expand;
+mod explain;
 mod fixpoint;
 mod goal;
 mod limits;
@@ -23,6 +25,8 @@ mod verdict;
 mod why;
 
 pub use check::Check;
+pub use expand::{Expand, Userset, UsersetNode, UsersetTree};
+pub use explain::{Explain, Explanation, ExplanationNode, Finding};
 pub use limits::{Limits, Work};
 pub use list_objects::{FoundObject, ListObjects};
 pub use list_relations::{FoundRelation, ListRelations};

@@ -26,7 +26,7 @@ use super::memo::{Bound, Memo, NO_FRAME, State};
 use super::scope::Scope;
 use super::verdict::Truth;
 use crate::graph::{SubjectNode, View};
-use crate::schema::{Rule, RuleId, SubjectKind};
+use crate::schema::{Rule, RuleId, Rules, SubjectKind};
 
 /// One slice of a search about one subject.
 pub(super) struct Slice<'a, 'm, V> {
@@ -59,6 +59,9 @@ pub(super) struct Solver {
     /// Whether hops are counted, and to where.
     depth_limit: Option<u32>,
     frames: Vec<Frame>,
+    /// Take the slow path for everything, to hold the fast one against it.
+    #[cfg(test)]
+    exhaustive: bool,
     /// The slow path, while it is at work.
     fixpoint: Option<Box<Fixpoint>>,
     /// Per rule: the work of frames that ended at once when their root was proved.
@@ -68,6 +71,20 @@ pub(super) struct Solver {
 impl Solver {
     pub(super) fn new(depth_limit: Option<u32>) -> Self {
         Self { depth_limit, ..Self::default() }
+    }
+
+    /// One that takes the slow path for everything.
+    #[cfg(test)]
+    pub(super) fn exhaustive() -> Self {
+        Self { exhaustive: true, ..Self::default() }
+    }
+
+    fn takes_slow_path(&self, rules: &Rules, rule: RuleId) -> bool {
+        #[cfg(test)]
+        if self.exhaustive {
+            return true;
+        }
+        rules.negative_cycle(rule)
     }
 
     /// The limit on hops.
@@ -107,7 +124,7 @@ impl Solver {
             if let Some(value) = slice.memo.table.known(goal, counted).value(bound) {
                 return Ok(value);
             }
-            if slice.scope.rules.negative_cycle(goal.rule) {
+            if self.takes_slow_path(slice.scope.rules, goal.rule) {
                 let (limit, subject) = (self.depth_limit, slice.subject);
                 let fixpoint =
                     self.fixpoint.get_or_insert_with(|| Box::new(Fixpoint::new(subject, goal, depth, limit)));
@@ -303,10 +320,16 @@ impl Frame {
                 self.queue.pop();
                 continue;
             }
-            let goal = entry.goal;
+            let (goal, known) = (entry.goal, entry.known);
             slice.meter.goal()?;
             self.queue.pop();
-            if slice.is_reflexive(goal) {
+            // A subtract's frame may have decided it since it was queued.
+            if let (None, Some(value)) = (self.depth, known.value(self.bound)) {
+                self.exact &= known.is_exact();
+                if value {
+                    self.prove(slice.memo, number);
+                }
+            } else if slice.is_reflexive(goal) {
                 self.prove(slice.memo, number);
             } else if Body::of(slice.scope.rules, &goal.rule).is_gate() {
                 self.agenda.push(number);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::{Check, Limits, Memo, Progress, Scope, Verdict};
 use crate::condition::Required;
 use crate::context::Context;
-use crate::graph::{Binding, Index, Ordinal, QuestionView, SubjectNode};
+use crate::graph::{Binding, Index, Ordinal, QuestionView, Snapshot, SubjectNode};
 use crate::schema::{KindId, RelationId, Rules};
 use crate::time::Timestamp;
 use crate::tuple::{Attributes, Object, Subject, TupleCondition, TupleKey};
 
 pub(crate) struct World {
+    pub(crate) snapshot: Snapshot,
     pub(crate) view: QuestionView,
     pub(crate) rules: Arc<Rules>,
     pub(crate) context: Context,
@@ -33,6 +34,7 @@ impl World {
         let snapshot = index.snapshot();
         let binding = Arc::new(Binding::new(Arc::clone(&rules), &snapshot));
         Self {
+            snapshot: snapshot.clone(),
             view: QuestionView::new(snapshot, binding, Timestamp::from_micros(0)),
             rules,
             context: Context::default(),
