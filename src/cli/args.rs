@@ -9,7 +9,7 @@ use super::output::{Output, remark};
 use super::settings::{Globals, Settings};
 use super::{
     check, completions, context, expand, list_objects, list_relations, list_subjects, migrate, schema, serve,
-    store, tuple, version,
+    store, test, tuple, version,
 };
 
 /// An authorization server, and the way to ask it.
@@ -48,6 +48,7 @@ enum Command {
     ListRelations(list_relations::ListRelations),
     Tuple(tuple::Tuple),
     Schema(schema::Schema),
+    Test(test::Test),
     Store(store::Store),
     Context(context::Context),
     Completions(completions::Completions),
@@ -85,6 +86,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
     let globals = cli.globals;
     match cli.command {
         Command::Serve(serve) => serve.run(&globals, out),
+        Command::Test(test) => test.run(out),
         Command::Migrate(migrate) => migrate.run(out),
         Command::Context(context) => context.run(&globals, out),
         Command::Completions(completions) => completions.run(out),

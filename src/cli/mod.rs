@@ -25,6 +25,7 @@ mod schema;
 mod serve;
 mod settings;
 mod store;
+mod test;
 mod tree;
 mod tuple;
 mod version;

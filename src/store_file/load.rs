@@ -134,6 +134,15 @@ pub struct SubjectFilter {
     pub relation: Option<RelationName>,
 }
 
+impl std::fmt::Display for SubjectFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.relation {
+            None => write!(f, "{}", self.subject_type),
+            Some(relation) => write!(f, "{}#{relation}", self.subject_type),
+        }
+    }
+}
+
 /// The subjects a list should hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedSubjects {

@@ -14,6 +14,7 @@
 
 mod format;
 mod load;
+mod run;
 pub mod tuple_file;
 pub mod tuple_text;
 
@@ -21,3 +22,4 @@ pub use load::{
     CheckCase, Expected, ExpectedSubjects, ListObjectsCase, ListSubjectsCase, LoadError, Model, StoreFile,
     SubjectFilter, Test, load,
 };
+pub use run::{Mismatch, Report, RunError, TestReport, run};

@@ -1,7 +1,7 @@
 //! `relata schema`: upload, read, check and compare schemas.
 
 mod diff;
-mod file;
+pub(super) mod file;
 mod fmt;
 mod list;
 mod outline;
