@@ -229,49 +229,27 @@ impl Diagnostics {
         let last = item.place.iter().chain(item.related.iter().map(|(_, place)| place)).map(|p| p.line).max();
         // The gutter is as wide as the largest line number shown.
         let width = last.unwrap_or(0).to_string().len();
-        match (&item.place, &self.source) {
-            (Some(place), Some(source)) => {
-                self.excerpt(&mut out, source, place, file, width, colour, "", paint);
-                if let Some((what, place)) = &item.related {
-                    self.excerpt(&mut out, source, place, file, width, Paint::BLUE, what, paint);
+        if let (Some(place), Some(source)) = (&item.place, &self.source) {
+            let excerpt = Excerpt { source, file, width, paint };
+            match &item.related {
+                Some((label, related)) if related.line == place.line => {
+                    excerpt.write(place, colour, Some((label, related)), &mut out);
                 }
-            }
-            _ => {
-                if let Some(within) = &item.within {
-                    let _ = writeln!(out, "{} in {within}", paint.with(Paint::BLUE, "-->"));
+                Some((label, related)) => {
+                    excerpt.write(place, colour, None, &mut out);
+                    let _ =
+                        writeln!(out, "{:width$} {}", "", paint.with(Paint::BLUE, &format!("= {label}:")));
+                    excerpt.write(related, Paint::BLUE, None, &mut out);
                 }
+                None => excerpt.write(place, colour, None, &mut out),
             }
+        } else if let Some(within) = &item.within {
+            let _ = writeln!(out, "{} in {within}", paint.with(Paint::BLUE, "-->"));
         }
         if let Some(hint) = &item.hint {
             let _ = writeln!(out, "{:width$} {} {hint}", "", paint.with(Paint::BLUE, "= hint:"));
         }
         out
-    }
-
-    #[expect(clippy::too_many_arguments, clippy::unused_self, reason = "one line of output, all of it")]
-    fn excerpt(
-        &self,
-        out: &mut String,
-        source: &str,
-        place: &Place,
-        file: Option<&str>,
-        width: usize,
-        colour: &str,
-        label: &str,
-        paint: Paint,
-    ) {
-        let at = match file {
-            Some(file) => format!("{file}:{}:{}", place.line, place.column),
-            None => format!("line {}, column {}", place.line, place.column),
-        };
-        let (shown, offset, underline) = crop(source, place);
-        let _ = writeln!(out, "{:width$}{} {at}", "", paint.with(Paint::BLUE, "-->"));
-        let _ = writeln!(out, "{:width$} {}", "", paint.with(Paint::BLUE, "|"));
-        let number = paint.with(Paint::BLUE, &format!("{:width$} |", place.line));
-        let _ = writeln!(out, "{number} {shown}");
-        let marks = format!("{}{}", "^".repeat(underline), if label.is_empty() { "" } else { " " });
-        let marks = paint.with(colour, &format!("{marks}{label}"));
-        let _ = writeln!(out, "{:width$} {} {:offset$}{marks}", "", paint.with(Paint::BLUE, "|"), "");
     }
 }
 
@@ -283,30 +261,78 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// The part of a line worth showing, how far in the underline begins and how long it is.
-/// A line of any length is cut to what surrounds the place.
-fn crop(source: &str, place: &Place) -> (String, usize, usize) {
-    const BEFORE: usize = 60;
+/// Shows lines of a source with places underlined.
+struct Excerpt<'a> {
+    source: &'a str,
+    file: Option<&'a str>,
+    /// Of the gutter.
+    width: usize,
+    paint: Paint,
+}
+
+impl Excerpt<'_> {
+    /// Longest part of a line that is shown, in characters, and how much of it may stand before
+    /// the place.
     const SHOWN: usize = 110;
-    let line = source.lines().nth(place.line - 1).unwrap_or("");
-    let length = line.chars().count();
-    let start = place.column - 1;
-    let end = if place.end_line == place.line { place.end_column - 1 } else { length };
-    let skip = if length <= SHOWN { 0 } else { start.saturating_sub(BEFORE) };
-    let mut shown: String = line.chars().skip(skip).take(SHOWN).collect();
-    let kept = shown.chars().count();
-    let mut offset = start - skip;
-    // A tab is as wide as the terminal likes; a space is as wide as the underline.
-    shown = shown.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if skip > 0 {
-        shown.insert(0, '…');
-        offset += 1;
+    const BEFORE: usize = 60;
+
+    /// Shows the line of a place, and marks a second place in the same line.
+    fn write(&self, place: &Place, colour: &str, second: Option<(&str, &Place)>, out: &mut String) {
+        let Self { file, width, paint, .. } = *self;
+        let at = match file {
+            Some(file) => format!("{file}:{}:{}", place.line, place.column),
+            None => format!("line {}, column {}", place.line, place.column),
+        };
+        let bar = paint.with(Paint::BLUE, "|");
+        let line = self.source.lines().nth(place.line - 1).unwrap_or("");
+        let (shown, skipped) = Self::crop(line, place);
+        let _ = writeln!(out, "{:width$}{} {at}", "", paint.with(Paint::BLUE, "-->"));
+        let _ = writeln!(out, "{:width$} {bar}", "");
+        let _ = writeln!(out, "{} {shown}", paint.with(Paint::BLUE, &format!("{:width$} |", place.line)));
+        let (start, length) = Self::columns(line, place, skipped);
+        let mark = paint.with(colour, &"^".repeat(length));
+        // The second place is marked only where it is in view.
+        let second =
+            second.map(|(label, place)| (label, Self::columns(line, place, skipped), place.column > skipped));
+        let Some((label, (other, other_length), true)) = second else {
+            let _ = writeln!(out, "{:width$} {bar} {:start$}{mark}", "", "");
+            return;
+        };
+        let other_mark = paint.with(Paint::BLUE, &"-".repeat(other_length));
+        let marks = if other < start {
+            let gap = start.saturating_sub(other + other_length);
+            format!("{:other$}{other_mark}{:gap$}{mark}", "", "")
+        } else {
+            let gap = other.saturating_sub(start + length);
+            format!("{:start$}{mark}{:gap$}{other_mark}", "", "")
+        };
+        let _ = writeln!(out, "{:width$} {bar} {marks}", "");
+        let _ = writeln!(out, "{:width$} {bar} {:other$}{}", "", "", paint.with(Paint::BLUE, label));
     }
-    if skip + kept < length {
-        shown.push('…');
+
+    /// The part of a line worth showing, and how many characters of it are left out before.
+    fn crop(line: &str, place: &Place) -> (String, usize) {
+        let length = line.chars().count();
+        let skipped = if length <= Self::SHOWN { 0 } else { (place.column - 1).saturating_sub(Self::BEFORE) };
+        // A tab is as wide as the terminal likes; a space is as wide as the mark under it.
+        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        let mut shown: String = line.chars().skip(skipped).take(Self::SHOWN).map(visible).collect();
+        if skipped > 0 {
+            shown.insert(0, '…');
+        }
+        if skipped + Self::SHOWN < length {
+            shown.push('…');
+        }
+        (shown, skipped)
     }
-    let underline = end.saturating_sub(start).clamp(1, SHOWN.saturating_sub(start - skip).max(1));
-    (shown, offset, underline)
+
+    /// Where the marks of a place begin in what is shown, and how many there are: at least one.
+    fn columns(line: &str, place: &Place, skipped: usize) -> (usize, usize) {
+        let end = if place.end_line == place.line { place.end_column } else { line.chars().count() + 1 };
+        let start = (place.column - 1).saturating_sub(skipped);
+        let room = Self::SHOWN.saturating_sub(start).max(1);
+        (start + usize::from(skipped > 0), end.saturating_sub(place.column).clamp(1, room))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -326,6 +352,16 @@ impl Paint {
     }
 }
 
+/// Messages quote what was written, but never at any length.
+fn clip(mut text: String) -> String {
+    const LONGEST: usize = 400;
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// A mistake as the stages note it: places in bytes only.
 #[derive(Debug)]
 pub(super) struct Mistake {
@@ -339,13 +375,13 @@ pub(super) struct Mistake {
 
 impl Mistake {
     pub(super) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(clip(hint.into()));
         self
     }
 
     pub(super) fn hint_if_some(&mut self, hint: Option<String>) -> &mut Self {
-        if hint.is_some() {
-            self.hint = hint;
+        if let Some(hint) = hint {
+            self.hint(hint);
         }
         self
     }
@@ -378,7 +414,7 @@ impl Mistakes {
         self.noted.push(Mistake {
             kind,
             span: span.clone(),
-            message: message.into(),
+            message: clip(message.into()),
             hint: None,
             related: None,
             within: self.within.clone(),
@@ -401,7 +437,7 @@ impl Mistakes {
 
     /// Names the definition that the mistakes noted from now on are in.
     pub(super) fn enter(&mut self, within: Option<String>) {
-        self.within = within;
+        self.within = within.map(clip);
     }
 
     /// Gives every mistake its line and column.

@@ -18,6 +18,8 @@ mod parse;
 mod print;
 mod resolve;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Kind, Place, Severity, Style};

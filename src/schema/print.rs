@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::ast::{Condition, Document, Expression, Relation, Restriction, Subject};
 use super::model::{Dialect, Schema};
-use super::parse::{End, scan};
+use super::parse::{End, Strings, scan};
 use crate::condition::ParameterType;
 
 /// Why a schema has no text. Only one that came from JSON can lack it.
@@ -111,7 +111,6 @@ impl Definition<'_> {
         out: &mut String,
     ) -> Option<()> {
         match expression {
-            Expression::Invalid => None,
             Expression::This(_) if self.dialect == Dialect::V1_0 => {
                 out.push_str("self");
                 Some(())
@@ -123,7 +122,8 @@ impl Definition<'_> {
                 let _ = write!(out, "[{}]", items.join(", "));
                 Some(())
             }
-            Expression::This(_) => None,
+            // Where the language has no place for a list, or nothing was read.
+            Expression::This(_) | Expression::Invalid => None,
             Expression::Computed(name) => {
                 out.push_str(&name.text);
                 Some(())
@@ -193,7 +193,7 @@ fn print_condition(condition: &Condition, out: &mut String) -> Result<(), Inexpr
         }
     }
     let Some(code) = &condition.code else { return refuse("its expression was not read") };
-    if scan(&code.text, 0, End::Text).inner_brace.is_some() {
+    if scan(&code.text, 0, End::Text, Strings::AnyLines).inner_brace.is_some() {
         return refuse("its expression holds a brace outside a string");
     }
     let parameters: Vec<String> = condition

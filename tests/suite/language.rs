@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use relata::schema::{self, Diagnostics};
 use serde::Deserialize;
@@ -231,9 +232,9 @@ fn json_models_that_have_no_text_are_refused() {
     assert_eq!(cases.len(), 6);
     for case in &cases {
         let json = serde_json::from_str(&case.json).expect("JSON");
-        let printed = schema::document_from_json(&json)
-            .map(|document| schema::print_document(&document))
-            .unwrap_or_else(|found| panic!("{}:\n{found}", case.name));
+        let document =
+            schema::document_from_json(&json).unwrap_or_else(|found| panic!("{}:\n{found}", case.name));
+        let printed = schema::print_document(&document);
         assert_eq!(printed.is_ok(), case.valid, "{}: {printed:?}", case.name);
     }
 }
@@ -313,4 +314,129 @@ fn every_model_of_the_server_tests_is_accepted() {
     }
     assert_eq!(models, 186);
     println!("server tests: all {models} models are accepted, and come back from text and JSON");
+}
+
+/// Texts made to hurt: each must be refused, or read, within this time even on a slow machine
+/// and without optimisation; what is not linear takes minutes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[expect(clippy::format_push_string, reason = "a test that builds long texts once")]
+fn hostile_texts() -> Vec<(&'static str, String)> {
+    // Half of what is allowed: time that grows with the square shows, and the test stays short.
+    const SIZE: usize = schema::MAX_TEXT_BYTES / 2;
+    let head = "model\n  schema 1.1\ntype user\n  relations\n    define a: [user]\n";
+    let fill = |unit: &str, room: usize| unit.repeat((SIZE - room) / unit.len());
+    let definition = |open: &str, unit: &str, close: &str| {
+        format!(
+            "{head}    define x: {open}{}{close}\n",
+            fill(unit, head.len() + open.len() + close.len() + 20)
+        )
+    };
+    let numbered = |each: &dyn Fn(usize) -> String| {
+        let mut text = String::from("model\n  schema 1.1\ntype user\n");
+        for number in 0.. {
+            let next = each(number);
+            if text.len() + next.len() > SIZE - 100 {
+                return text;
+            }
+            text.push_str(&next);
+        }
+        text
+    };
+    let chain = |number: usize| format!("define r{number}: r{}\n", number + 1);
+    vec![
+        ("a million bytes", "type user\n".repeat(104_858)),
+        (
+            "parentheses nested 10,000 deep",
+            format!("{head}    define x: {}a{}\n", "(".repeat(10_000), ")".repeat(10_000)),
+        ),
+        ("only open parentheses", definition("", "(", "")),
+        ("only closing parentheses", definition("", ")", "")),
+        ("open lists", definition("", "[", "")),
+        ("a list never closed", definition("[", "user,\n", "")),
+        ("one long chain of the same", definition("a", " or a", "")),
+        ("one long chain of others", definition("a", " or b", "")),
+        ("mixed operators", definition("a", " or a and a but not a", "")),
+        ("one long name", definition("", "x", "")),
+        ("spaces", definition("", " ", "a")),
+        ("lines that begin nothing", fill("x\n", 0)),
+        ("lines of operators", format!("{head}{}", fill("or\n", head.len()))),
+        ("blank lines", format!("{head}{}", fill("\n", head.len()))),
+        ("lines after an open list", format!("{head}    define x: [\n{}", fill("\n", head.len() + 20))),
+        ("definitions with open lists", format!("{head}{}", fill("define x: [\n", head.len()))),
+        (
+            "definitions with open lists and blank lines",
+            format!("{head}{}", fill("define x: [\n\n\n\n", head.len())),
+        ),
+        ("conditions never closed", format!("{head}{}", fill("condition c(x: int) {\n", head.len()))),
+        (
+            "conditions with open strings",
+            format!("{head}{}", fill("condition c(x: int) { \"\"\"\n", head.len())),
+        ),
+        ("conditions without a brace", format!("{head}{}", fill("condition\n\n", head.len()))),
+        ("conditions over many lines", format!("{head}condition c(\n{}", fill("x\n", head.len() + 20))),
+        ("braces", format!("{head}condition c(x: int) {{{}", fill("{", head.len() + 30))),
+        ("quotes", format!("{head}condition c(x: int) {{{}", fill("'", head.len() + 30))),
+        (
+            "comments in an expression",
+            format!("{head}condition c(x: int) {{{}}}", fill("x // y\n", head.len() + 30)),
+        ),
+        ("many types", numbered(&|number| format!("type t{number}\n"))),
+        ("the same type", fill("type t\n", 0)),
+        ("names that do not exist", format!("{head}{}", fill("define x: [userr]\n", head.len()))),
+        (
+            "a chain of relations that ends nowhere",
+            format!("{head}{}", numbered(&chain).replacen("model\n  schema 1.1\ntype user\n", "", 1)),
+        ),
+        ("relations of a cycle", {
+            let mut text = format!("{head}define r0: a or r1\n");
+            for number in 1..7_000 {
+                text += &format!("define r{number}: r{}\n", (number + 1) % 7_000);
+            }
+            text
+        }),
+        ("exclusions in a chain", {
+            let mut text = format!("{head}define r0: a\n");
+            for number in 1..5_000 {
+                text += &format!("define r{number}: a but not r{}\n", number - 1);
+            }
+            text
+        }),
+        ("a tupleset of many types asked by many relations", {
+            let mut text = String::from("model\n  schema 1.1\n");
+            for number in 0..4_000 {
+                text += &format!("type t{number}\nrelations\ndefine a: [t0]\n");
+            }
+            let types: Vec<String> = (0..4_000).map(|number| format!("t{number}")).collect();
+            text += &format!("type z\nrelations\ndefine p: [{}]\n", types.join(","));
+            for number in 0..3_000 {
+                text += &format!("define b{number}: a from p\n");
+            }
+            text
+        }),
+    ]
+}
+
+#[test]
+fn hostile_texts_are_answered_quickly() {
+    // The stack of the least thread that may read a schema.
+    let read = |text: String| {
+        let thread = std::thread::Builder::new().stack_size(1 << 20);
+        thread.spawn(move || schema::parse(&text)).expect("a thread").join().expect("no panic")
+    };
+    for (what, text) in hostile_texts() {
+        let started = Instant::now();
+        let outcome = read(text);
+        let shown = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let took = started.elapsed();
+        assert!(took < PATIENCE, "{what} took {took:?}");
+        assert!(shown.len() < 200_000, "{what}: {} bytes of diagnostics", shown.len());
+        if std::env::var_os("RELATA_SHOW_TIMES").is_some() {
+            println!("{what}: {took:?}, {}", shown.lines().next().unwrap_or("accepted"));
+        }
+    }
+    let deep = read(hostile_texts().swap_remove(1).1).expect_err("too deep");
+    assert!(deep.to_string().contains("parentheses are nested too deeply: at most 64 levels"), "{deep}");
+    let large = read(hostile_texts().swap_remove(0).1).expect_err("too large");
+    assert!(large.to_string().contains("1048580 bytes, at most 262144 are allowed"), "{large}");
 }

@@ -10,7 +10,7 @@ use crate::schema::ast::{
 };
 use crate::schema::diagnostic::{Kind, Mistakes};
 use crate::schema::model::Dialect;
-use crate::schema::parse::{End, scan};
+use crate::schema::parse::{End, Strings, scan};
 
 /// How many operands and restrictions a model may have together: more than the longest text
 /// can hold.
@@ -217,12 +217,12 @@ impl Reader<'_> {
             return self.chain(intersection, depth, Expression::Intersection);
         }
         if let Some(difference) = self.map(userset, &["difference"]) {
-            let mut side = |name: &str| match field(difference, &[name]) {
-                Some(side) => self.expression(side, depth + 1),
-                None => {
-                    self.wrong(format!("a `difference` has no `{name}`"));
-                    Expression::Invalid
+            let mut side = |name: &str| {
+                if let Some(side) = field(difference, &[name]) {
+                    return self.expression(side, depth + 1);
                 }
+                self.wrong(format!("a `difference` has no `{name}`"));
+                Expression::Invalid
             };
             let (base, subtract) = (side("base"), side("subtract"));
             return Expression::Exclusion { base: Box::new(base), subtract: Box::new(subtract) };
@@ -279,7 +279,7 @@ impl Reader<'_> {
             })
             .collect();
         // As if it had been read from a text: the same expression, however it came.
-        let code = scan(expression, 0, End::Text).code;
+        let code = scan(expression, 0, End::Text, Strings::AnyLines).code;
         Some(Condition { name: Name::unplaced(key), parameters, code: Some(code) })
     }
 

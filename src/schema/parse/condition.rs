@@ -24,7 +24,7 @@ pub(super) fn condition(
     let head = part.read(Rule::condition, mistakes);
     let (name, parameters) = match head {
         Some(pair) => read_head(part, pair, mistakes)?,
-        None => (name_only(part)?, Vec::new()),
+        None => (part.first_word()?, Vec::new()),
     };
     let readable = mistakes.errors() == errors;
     let Some(body) = &declaration.body else {
@@ -56,6 +56,7 @@ pub(super) fn condition(
     Some(Condition { name, parameters, code: readable.then(|| body.code.clone()) })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the grammar's rules few can stand here")]
 fn read_head(
     part: Part<'_>,
     head: Pair<'_, Rule>,
@@ -86,6 +87,7 @@ fn read_head(
     Some((name?, parameters))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the grammar's rules few can stand here")]
 fn read_parameter(part: Part<'_>, pair: Pair<'_, Rule>, mistakes: &mut Mistakes) -> Option<Parameter> {
     let mut name = None;
     let mut parameter_type = None;
@@ -126,6 +128,11 @@ fn read_type(part: Part<'_>, pair: Pair<'_, Rule>, mistakes: &mut Mistakes) -> O
             format!("`{}` needs the type of its items", outer.text),
             format!("for example `{}<string>`", outer.text),
         ),
+        None if outer.text == "any" => (
+            outer,
+            "the type `any` exists only in the JSON form of a schema".to_owned(),
+            "declare what the parameter is".to_owned(),
+        ),
         None if !SIMPLE.contains(&outer.text.as_str()) => (
             outer,
             format!("`{}` is not a parameter type", outer.text.escape_debug()),
@@ -144,12 +151,4 @@ fn read_type(part: Part<'_>, pair: Pair<'_, Rule>, mistakes: &mut Mistakes) -> O
 
 fn listed() -> String {
     SIMPLE.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn name_only(part: Part<'_>) -> Option<Name> {
-    let trimmed = part.text.trim_start();
-    let start = part.base + (part.text.len() - trimmed.len());
-    let end = trimmed.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).unwrap_or(trimmed.len());
-    let text = trimmed.get(..end).filter(|text| !text.is_empty())?;
-    Some(Name { text: text.to_owned(), span: start..start + end })
 }

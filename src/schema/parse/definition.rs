@@ -10,6 +10,7 @@ use crate::schema::diagnostic::{Kind, Mistakes};
 use crate::schema::model::Dialect;
 
 /// Reads what follows `define`. `None`: not even the name is known.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the grammar's rules few can stand here")]
 pub(super) fn relation(part: Part<'_>, mistakes: &mut Mistakes) -> Option<Relation> {
     if let Some(at) = nested_too_deeply(part.text) {
         let at = part.base + at;
@@ -64,19 +65,8 @@ pub(super) fn relation(part: Part<'_>, mistakes: &mut Mistakes) -> Option<Relati
 
 /// What is known of a definition that cannot be read: its name, if it has one.
 fn unreadable(part: Part<'_>) -> Option<Relation> {
-    let text = part.text;
-    let start = text.len() - text.trim_start_matches([' ', '\t']).len();
-    let length = text
-        .get(start..)?
-        .find(|c: char| c.is_whitespace() || "()[]{}<>,:#*".contains(c))
-        .unwrap_or(text.len() - start);
-    let name = text.get(start..start + length).filter(|name| !name.is_empty())?;
-    let span = part.base + start..part.base + start + length;
-    Some(Relation {
-        name: Name { text: name.to_owned(), span },
-        expression: Expression::Invalid,
-        restrictions: Vec::new(),
-    })
+    let name = part.first_word()?;
+    Some(Relation { name, expression: Expression::Invalid, restrictions: Vec::new() })
 }
 
 /// Where parentheses nest deeper than the recursive grammar may follow.
@@ -156,7 +146,6 @@ impl Reader<'_, '_> {
             "OR" | "Or" | "|" | "||" | "+" => Some("or"),
             "AND" | "And" | "&" | "&&" => Some("and"),
             "-" | "minus" | "not" | "except" | "BUT" | "unless" | "but" => Some("but not"),
-            "from" => None,
             _ => None,
         };
         let mistake = self.mistakes.note(
@@ -173,6 +162,7 @@ impl Reader<'_, '_> {
         None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the grammar's rules few can stand here")]
     fn operand(&mut self, pair: Pair<'_, Rule>, position: Position) -> Expression {
         let span = self.part.span(&pair);
         match pair.as_rule() {

@@ -266,6 +266,8 @@ impl<'a, 'm> File<'a, 'm> {
                 self.empty_relations = Some(declaration.keyword.clone());
             }
             Where::Ignored => {}
+            // A misspelt line has been reported.
+            Where::Relations if declaration.head.is_none() => {}
             Where::Relations => {
                 self.mistakes.note(
                     Kind::Syntax,
@@ -322,7 +324,9 @@ impl<'a, 'm> File<'a, 'm> {
 
     fn one_word(&mut self, declaration: &Declaration) -> Option<Name> {
         let part = self.part(&declaration.rest);
-        let pair = part.read(Rule::one_word, self.mistakes)?;
+        let Some(pair) = part.read(Rule::one_word, self.mistakes) else {
+            return part.first_word();
+        };
         pair.into_inner().find(|inner| inner.as_rule() == Rule::word).map(|word| part.name(&word))
     }
 

@@ -4,14 +4,15 @@
 //! A declaration that cannot be read is reported once and leaves behind what is known of it
 //! (its name), so that what refers to it is not reported as well.
 
+mod code;
 mod condition;
 mod definition;
 mod file;
 mod split;
 mod syntax;
 
+pub(super) use code::{End, Strings, scan};
 pub(super) use file::document;
-pub(super) use split::{End, scan};
 
 /// The grammar and its rules.
 mod grammar {

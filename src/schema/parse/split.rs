@@ -4,6 +4,7 @@
 //! conditions span lines. Splitting first keeps a mistake within its declaration, keeps the
 //! time linear, and lets nesting be bounded before a recursive parser sees it.
 
+use super::code::{End, Strings, scan};
 use crate::schema::ast::{Code, Span};
 
 /// What a line declares, by its first word.
@@ -84,7 +85,7 @@ pub(super) struct Split {
 
 /// Splits a file. Takes time linear in its length.
 pub(super) fn split(source: &str) -> Split {
-    let mut splitter = Splitter { source, at: 0, comments: Vec::new() };
+    let mut splitter = Splitter { source, at: 0, comments: Vec::new(), strings: Strings::AnyLines };
     let mut declarations = Vec::new();
     // A byte order mark is not part of the text.
     splitter.at = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -100,9 +101,11 @@ struct Splitter<'a> {
     at: usize,
     /// Comments passed, ascending.
     comments: Vec<Span>,
+    /// Whether strings may still span lines.
+    strings: Strings,
 }
 
-impl<'a> Splitter<'a> {
+impl Splitter<'_> {
     fn next(&mut self) -> Option<Declaration> {
         let from = self.at;
         let (code, next) = line(self.source, from);
@@ -198,25 +201,24 @@ impl<'a> Splitter<'a> {
     }
 
     fn body(&mut self, brace: usize) -> Body {
-        let mut scan = scan(self.source, brace + 1, End::Brace);
-        if !scan.closed {
-            // The brace is missing: give up at the next declaration, so that it is not swallowed.
-            let (_, mut next) = line(self.source, brace);
-            while next < self.source.len() && !declares(line(self.source, next).0) {
-                next = line(self.source, next).1;
-            }
-            let upto = self.source.get(..next).unwrap_or(self.source);
-            scan = self::scan(upto, brace + 1, End::Text);
-            scan.closed = false;
-        }
+        let scan = scan(self.source, brace + 1, End::Brace, self.strings);
         self.at = scan.end;
+        if !scan.closed {
+            // The brace is missing: go on at the next declaration, so that it is not swallowed.
+            // A string that ran past it must not do so again and again.
+            self.strings = Strings::OneLine;
+            self.at = line(self.source, brace).1;
+            while self.at < self.source.len() && !interrupts(line(self.source, self.at).0) {
+                self.at = line(self.source, self.at).1;
+            }
+        }
         Body { brace: brace..brace + 1, code: scan.code, inner_brace: scan.inner_brace, closed: scan.closed }
     }
 }
 
 /// The code of the line at `from` (without its comment and outer space at the end), and where
 /// the next line begins.
-fn line(source: &str, from: usize) -> (&str, usize) {
+pub(super) fn line(source: &str, from: usize) -> (&str, usize) {
     let rest = source.get(from..).unwrap_or("");
     let (line, next) =
         rest.find('\n').map_or((rest, source.len()), |end| (rest.get(..end).unwrap_or(""), from + end + 1));
@@ -274,6 +276,12 @@ fn declares(code: &str) -> bool {
     }
 }
 
+/// Whether a line surely begins a declaration even inside an expression, where `model` alone
+/// may be a parameter.
+pub(super) fn interrupts(code: &str) -> bool {
+    declares(code) && matches!(first_word(code.trim_start()), "define" | "condition" | "extend" | "type")
+}
+
 fn begins_with_operator(code: &str) -> bool {
     matches!(first_word(code.trim_start()), "or" | "and" | "but" | "from" | ")" | "]" | ",")
 }
@@ -301,165 +309,5 @@ impl Brackets {
                 _ => {}
             }
         }
-    }
-}
-
-/// What ends an expression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::schema) enum End {
-    /// The brace that closes its condition.
-    Brace,
-    /// The end of the text.
-    Text,
-}
-
-/// An expression as scanned.
-#[derive(Debug)]
-pub(in crate::schema) struct Scan {
-    /// Without comments and outer space.
-    pub code: Code,
-    /// Where it ends, after the closing brace.
-    pub end: usize,
-    /// The first brace inside it, outside strings.
-    pub inner_brace: Option<Span>,
-    /// Whether the closing brace was found.
-    pub closed: bool,
-}
-
-/// Reads an expression: strings are skipped over, comments (`//`, and `#` after a space, which
-/// other tools cut) and space at line ends are left out.
-pub(in crate::schema) fn scan(source: &str, from: usize, until: End) -> Scan {
-    let bytes = source.as_bytes();
-    let byte = |at: usize| bytes.get(at).copied();
-    let mut cleaned = Cleaned { source, code: Code::default(), run: from, string_end: 0 };
-    let mut inner_brace = None;
-    let mut depth = 0_usize;
-    let mut closed = false;
-    let mut at = from;
-    while let Some(here) = byte(at) {
-        match here {
-            b'"' | b'\'' => {
-                at = string_end(bytes, at);
-                cleaned.keep_to(at);
-                continue;
-            }
-            b'{' | b'}' if until == End::Brace || inner_brace.is_none() => {
-                if here == b'}' && depth == 0 && until == End::Brace {
-                    closed = true;
-                    break;
-                }
-                inner_brace.get_or_insert(at..at + 1);
-                depth = if here == b'{' { depth + 1 } else { depth.saturating_sub(1) };
-            }
-            b'/' if byte(at + 1) == Some(b'/') => {
-                let end = line_end(bytes, at);
-                cleaned.skip(at, end);
-                at = end;
-                continue;
-            }
-            b'#' if at == from || matches!(byte(at - 1), Some(b' ' | b'\t' | b'\n')) => {
-                let end = line_end(bytes, at);
-                cleaned.skip(at, end);
-                at = end;
-                continue;
-            }
-            b'\n' => cleaned.end_line(at),
-            _ => {}
-        }
-        at += 1;
-    }
-    let code = cleaned.finish(at);
-    Scan { code, end: if closed { at + 1 } else { at }, inner_brace, closed }
-}
-
-fn line_end(bytes: &[u8], from: usize) -> usize {
-    bytes.iter().skip(from).position(|byte| *byte == b'\n').map_or(bytes.len(), |length| from + length)
-}
-
-/// Where the string that begins at `start` ends. One left open ends with its line.
-fn string_end(bytes: &[u8], start: usize) -> usize {
-    let quote = bytes.get(start).copied();
-    let prefix = bytes.get(start.saturating_sub(2)..start).unwrap_or(&[]);
-    let raw = match prefix {
-        [before, b'r' | b'R'] => !is_word(*before) || matches!(before, b'b' | b'B'),
-        [b'r' | b'R', b'b' | b'B'] | [b'r' | b'R'] => true,
-        _ => false,
-    };
-    let same = |at: usize| bytes.get(at).copied() == quote;
-    let triple = same(start + 1) && same(start + 2);
-    let mut at = start + if triple { 3 } else { 1 };
-    while let Some(byte) = bytes.get(at).copied() {
-        if byte == b'\\' && !raw {
-            at += 2;
-        } else if byte == b'\n' && !triple {
-            return at;
-        } else if same(at) && (!triple || (same(at + 1) && same(at + 2))) {
-            return at + if triple { 3 } else { 1 };
-        } else {
-            at += 1;
-        }
-    }
-    bytes.len()
-}
-
-const fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-/// Builds the cleaned text of an expression run by run.
-struct Cleaned<'a> {
-    source: &'a str,
-    code: Code,
-    /// Where in the source the run begins that is not yet copied.
-    run: usize,
-    /// Space before this length of the text is inside a string and stays.
-    string_end: usize,
-}
-
-impl Cleaned<'_> {
-    fn copy(&mut self, upto: usize) {
-        let run = self.source.get(self.run..upto).unwrap_or("");
-        if !run.is_empty() {
-            self.code.origin.push((self.code.text.len(), self.run));
-            self.code.text.push_str(run);
-        }
-        self.run = upto;
-    }
-
-    fn trim(&mut self) {
-        let kept = self.code.text.trim_end_matches([' ', '\t', '\r']).len().max(self.string_end);
-        self.code.text.truncate(kept);
-    }
-
-    fn keep_to(&mut self, upto: usize) {
-        self.copy(upto);
-        self.string_end = self.code.text.len();
-    }
-
-    fn skip(&mut self, from: usize, to: usize) {
-        self.copy(from);
-        self.run = to;
-    }
-
-    fn end_line(&mut self, at: usize) {
-        self.copy(at);
-        self.trim();
-    }
-
-    fn finish(mut self, end: usize) -> Code {
-        self.copy(end);
-        let Code { mut text, mut origin } = self.code;
-        let kept = text.trim_end().len().max(self.string_end.min(text.len()));
-        text.truncate(kept);
-        let cut = text.len() - text.trim_start().len();
-        text.drain(..cut);
-        // Places before the cut collapse onto its end; the last run before it still leads there.
-        let first = origin.partition_point(|(start, _)| *start <= cut).saturating_sub(1);
-        origin.drain(..first);
-        for (start, file) in &mut origin {
-            *file += cut.saturating_sub(*start);
-            *start = start.saturating_sub(cut);
-        }
-        Code { text, origin }
     }
 }

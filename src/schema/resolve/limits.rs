@@ -179,12 +179,11 @@ fn collect(
             descend(subtract, exclusions + 1);
         }
         Expression::This(_) => {
-            edges.extend(relation.restrictions.iter().filter_map(|item| match &item.subject {
+            let usersets = relation.restrictions.iter().filter_map(|item| match &item.subject {
                 Subject::Object | Subject::Wildcard => None,
-                Subject::Userset(name) => {
-                    Some((index.place(&item.subject_type.text, &name.text)?, exclusions))
-                }
-            }))
+                Subject::Userset(name) => index.place(&item.subject_type.text, &name.text),
+            });
+            edges.extend(usersets.map(|at| (at, exclusions)));
         }
         Expression::Computed(name) => {
             edges.extend(index.place(own, &name.text).map(|at| (at, exclusions)));

@@ -29,17 +29,10 @@ struct Names<'i, 'a, 'm> {
 impl<'a> Names<'_, 'a, '_> {
     fn restrictions(&mut self, relation: &'a Relation) {
         self.assignable(relation);
-        let mut seen: HashMap<(&str, Option<&str>, bool, Option<&str>), &Span> = HashMap::new();
+        let mut seen: HashMap<String, &Span> = HashMap::new();
         for item in &relation.restrictions {
             self.restriction(item);
-            let (userset, wildcard) = match &item.subject {
-                Subject::Object => (None, false),
-                Subject::Wildcard => (None, true),
-                Subject::Userset(name) => (Some(name.text.as_str()), false),
-            };
-            let condition = item.condition.as_ref().map(|name| name.text.as_str());
-            let key = (item.subject_type.text.as_str(), userset, wildcard, condition);
-            if let Some(first) = seen.insert(key, &item.span) {
+            if let Some(first) = seen.insert(item.to_string(), &item.span) {
                 self.mistakes
                     .note(
                         Kind::Duplicated,

@@ -38,15 +38,16 @@ impl<'a> Targets<'a> {
             for (computed, tupleset) in froms {
                 let Some(at) = index.place(&declared.name.text, tupleset) else { continue };
                 let Some(parent) = index.relation(&declared.name.text, tupleset) else { continue };
-                if not_direct(parent).is_some() || targets.of(at, computed).is_some() {
+                if not_direct(parent).is_some() {
                     continue;
                 }
                 let parents = parents.entry(at).or_insert_with(|| {
                     parent.restrictions.iter().map(|item| item.subject_type.text.as_str()).collect()
                 });
-                let led = follow(index, parent, parents, computed);
+                let led = targets.led.entry(at).or_default();
+                let led = led.entry(computed).or_insert_with(|| follow(index, parent, parents, computed));
+                // Counted for every use, since rules and searches follow every use.
                 count += led.relations.len();
-                targets.led.entry(at).or_default().insert(computed, led);
                 if count > MAX_TARGETS {
                     mistakes
                         .note(
