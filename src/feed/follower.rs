@@ -134,3 +134,56 @@ impl Follower {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn entry(revision: u64, write: u128) -> LogEntry {
+        LogEntry {
+            revision: Revision(revision),
+            write_id: WriteId(Uuid::from_u128(write)),
+            committed_at: Timestamp::from_micros(0),
+            principal: "".into(),
+            note: "".into(),
+            schema: None,
+            changes: Vec::new(),
+        }
+    }
+
+    fn check(held: (u64, u128), entries: &[(u64, u128)], expected: Result<&[u64], &str>) {
+        let held = Position::of(&entry(held.0, held.1));
+        let entries = entries.iter().map(|(revision, write)| entry(*revision, *write)).collect();
+        let found = continuation(held, entries)
+            .map(|fresh| fresh.iter().map(|entry| entry.revision.0).collect::<Vec<_>>())
+            .map_err(|broken| broken.to_string());
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_follows_the_same_write_continues_it() {
+        check((0, 0), &[], Ok(&[]));
+        check((0, 0), &[(1, 1), (2, 2)], Ok(&[1, 2]));
+        check((5, 50), &[(5, 50)], Ok(&[]));
+        check((5, 50), &[(5, 50), (6, 60), (7, 70)], Ok(&[6, 7]));
+    }
+
+    #[test]
+    fn another_write_of_the_same_number_is_another_history() {
+        check((5, 50), &[(5, 51), (6, 60)], Err("diverged at revision 5"));
+        check((5, 50), &[(6, 60)], Err("in the database nothing"));
+        check((5, 50), &[], Err("in the database nothing"));
+    }
+
+    #[test]
+    fn a_jump_is_no_continuation() {
+        check((0, 0), &[(2, 2)], Err("revision 1 should follow, 2 does"));
+        check((5, 50), &[(5, 50), (7, 70)], Err("revision 6 should follow, 7 does"));
+        check((5, 50), &[(5, 50), (6, 60), (6, 61)], Err("revision 7 should follow, 6 does"));
+    }
+}

@@ -11,7 +11,7 @@ use super::error::FeedError;
 use super::replica::Replica;
 use super::shared::{HeadAnswer, Shared};
 use crate::datastore::Head;
-use crate::revision::StoreId;
+use crate::revision::{Revision, StoreId};
 
 /// Passes hints of other nodes on.
 pub(super) async fn listen(shared: Arc<Shared>) {
@@ -46,8 +46,8 @@ pub(super) async fn poll(shared: Arc<Shared>) {
         if asked.is_empty() && !regular {
             continue;
         }
-        let residents = if regular { shared.resident() } else { Vec::new() };
-        let answer = ask(&shared, &residents, &asked).await;
+        let compared = replicas(&shared, regular, &asked);
+        let answer = ask(&shared, &compared, &asked).await;
         if regular {
             due = started + shared.source.settings.poll_interval;
         }
@@ -58,8 +58,8 @@ pub(super) async fn poll(shared: Arc<Shared>) {
                 }
                 failures = 0;
                 *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = started;
-                for replica in &residents {
-                    judge(&shared, replica, heads, started);
+                for (replica, before) in &compared {
+                    judge(&shared, replica, *before, heads, started);
                 }
             }
             Err(error) => {
@@ -87,17 +87,30 @@ pub(super) async fn poll(shared: Arc<Shared>) {
     }
 }
 
+/// The replicas to compare with their heads, and what each has **before** they are asked for.
+fn replicas(
+    shared: &Shared,
+    regular: bool,
+    asked: &[(StoreId, HeadAnswer)],
+) -> Vec<(Arc<Replica>, Option<Revision>)> {
+    let replicas = if regular {
+        shared.resident()
+    } else {
+        let stores: HashSet<StoreId> = asked.iter().map(|(store, _)| *store).collect();
+        stores.into_iter().filter_map(|store| shared.replica(store)).collect()
+    };
+    let newest = |replica: &Replica| replica.published().ok().map(|published| published.revision);
+    replicas.into_iter().map(|replica| (Arc::clone(&replica), newest(&replica))).collect()
+}
+
 async fn ask(
     shared: &Shared,
-    residents: &[Arc<Replica>],
+    compared: &[(Arc<Replica>, Option<Revision>)],
     asked: &[(StoreId, HeadAnswer)],
 ) -> Result<HashMap<StoreId, Head>, FeedError> {
     let datastore = &shared.source.datastore;
-    let stores: HashSet<StoreId> = residents
-        .iter()
-        .map(|replica| replica.store())
-        .chain(asked.iter().map(|(store, _)| *store))
-        .collect();
+    let resident = compared.iter().map(|(replica, _)| replica.store());
+    let stores: HashSet<StoreId> = resident.chain(asked.iter().map(|(store, _)| *store)).collect();
     if stores.is_empty() {
         shared.source.ask(datastore.ping()).await?;
         return Ok(HashMap::new());
@@ -107,17 +120,32 @@ async fn ask(
 }
 
 /// Compares a replica with its head as it was when the query started, or a little later.
-fn judge(shared: &Arc<Shared>, replica: &Arc<Replica>, heads: &HashMap<StoreId, Head>, started: Instant) {
+fn judge(
+    shared: &Arc<Shared>,
+    replica: &Arc<Replica>,
+    before: Option<Revision>,
+    heads: &HashMap<StoreId, Head>,
+    started: Instant,
+) {
     let Some(head) = heads.get(&replica.store()) else {
         tracing::info!(store = %replica.store(), "store deleted");
         shared.forget(replica.store());
         return;
     };
-    match replica.published() {
-        Ok(published) if published.revision == head.revision && published.write_id == head.write_id => {
+    if let Ok(published) = replica.published() {
+        let tag = published.write_tag(head.revision);
+        if published.revision == head.revision && published.write_id == head.write_id {
             replica.prove(started);
+            return;
         }
-        // Behind, ahead of an old answer, parted from it, or silent: a look at the log tells.
-        Ok(_) | Err(_) => shared.follow(replica),
+        // The database has lost what was here before it was asked, or has another write in its
+        // place. Not one more answer, and before anybody is told the head: who asks for
+        // everything acknowledged must not get what is gone.
+        let lost = before.is_some_and(|before| head.revision < before);
+        if lost || tag.is_some_and(|tag| tag != head.write_id.tag()) {
+            shared.retire(replica, FeedError::HistoryDiverged);
+        }
     }
+    // Behind, ahead of an old answer, parted from it, or silent: a look at the log tells.
+    shared.follow(replica);
 }

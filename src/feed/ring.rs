@@ -112,3 +112,95 @@ impl Ring {
         changes > settings.ring_changes || (changes > settings.reach_changes && beyond_time)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datastore::Change;
+    use crate::time::Timestamp;
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    /// A revision committed at `second`, with so many changes.
+    fn entry(revision: u64, second: i64, changes: usize, schema: Option<SchemaId>) -> Arc<LogEntry> {
+        let change =
+            Change { key: "doc:plan#viewer@user:ann".parse().expect("a tuple"), before: None, after: None };
+        Arc::new(LogEntry {
+            revision: Revision(revision),
+            write_id: WriteId(Uuid::from_u128(revision.into())),
+            committed_at: Timestamp::from_micros(second * 1_000_000),
+            principal: "".into(),
+            note: "".into(),
+            schema,
+            changes: vec![change; changes],
+        })
+    }
+
+    fn settings() -> FeedSettings {
+        FeedSettings {
+            ring_changes: 10,
+            ring_revisions: 100,
+            reach_changes: 4,
+            reach_time: Duration::from_secs(5),
+            ..FeedSettings::default()
+        }
+    }
+
+    fn undone(ring: &Ring, revision: u64) -> Option<Vec<u64>> {
+        let entries = ring.undo(Revision(revision), &settings()).ok()?;
+        Some(entries.iter().map(|entry| entry.revision.0).collect())
+    }
+
+    #[test]
+    fn the_rule_of_reach_is_few_changes_or_little_time() {
+        let mut ring = Ring::new(Revision::ZERO, None);
+        for revision in 1..=6 {
+            ring.push(entry(revision, i64::try_from(revision).expect("small") * 100, 2, None), &settings());
+        }
+        assert_eq!(undone(&ring, 6), Some(vec![]));
+        assert_eq!(undone(&ring, 4), Some(vec![6, 5]), "four changes lie between");
+        assert_eq!(undone(&ring, 3), None, "six, and long ago");
+        assert_eq!(undone(&ring, 7), None, "not yet");
+        for revision in 7..=9 {
+            ring.push(entry(revision, 1_000, 2, None), &settings());
+        }
+        assert_eq!(undone(&ring, 6), Some(vec![9, 8, 7]), "six, a moment ago");
+        assert_eq!(undone(&ring, 5), None);
+    }
+
+    #[test]
+    fn what_falls_out_leaves_its_schema_and_its_tag() {
+        let schema = |number| Some(SchemaId(ulid::Ulid(number)));
+        let mut ring = Ring::new(Revision::ZERO, None);
+        ring.push(entry(1, 0, 0, schema(1)), &settings());
+        ring.push(entry(2, 0, 8, None), &settings());
+        ring.push(entry(3, 0, 1, schema(3)), &settings());
+        assert_eq!(ring.schema_at(Revision::ZERO).ok(), Some(None));
+        assert_eq!(ring.schema_at(Revision(2)).ok(), Some(schema(1)));
+        assert_eq!(ring.schema_at(Revision(3)).ok(), Some(schema(3)));
+        assert!(ring.schema_at(Revision(4)).is_err());
+
+        ring.push(entry(4, 0, 5, None), &settings());
+        assert!(ring.schema_at(Revision(1)).is_err(), "no longer held");
+        assert_eq!(ring.schema_at(Revision(2)).ok(), Some(schema(1)), "the base of what is held");
+        assert!(ring.after(Revision(1)).is_none());
+        assert_eq!(ring.after(Revision(2)).map(Iterator::count), Some(2));
+        for revision in 0..=4 {
+            let tag = WriteId(Uuid::from_u128(revision.into())).tag();
+            assert_eq!(ring.tag(Revision(revision)), Some(tag));
+        }
+        assert_eq!(ring.tag(Revision(5)), None);
+    }
+
+    #[test]
+    fn a_ring_that_starts_late_knows_nothing_earlier() {
+        let mut ring = Ring::new(Revision(7), None);
+        assert_eq!(ring.tag(Revision(7)), None);
+        ring.push(entry(8, 0, 1, None), &settings());
+        assert_eq!(ring.tag(Revision(8)), Some(WriteId(Uuid::from_u128(8)).tag()));
+        assert_eq!(ring.tag(Revision(7)), None);
+        assert_eq!(ring.tag(Revision(6)), None);
+        assert_eq!(ring.after(Revision(7)).map(Iterator::count), Some(1));
+        assert!(ring.after(Revision(6)).is_none());
+    }
+}

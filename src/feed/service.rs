@@ -117,3 +117,9 @@ impl Feed {
         self.shared.close().await;
     }
 }
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}

@@ -75,6 +75,13 @@ impl Shared {
         tasks.spawn_on(task, &self.runtime);
     }
 
+    /// Stops all tasks without waiting for them to end.
+    pub(super) fn stop(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closing.send_replace(true);
+        tasks.abort_all();
+    }
+
     /// Ends all tasks. What is published can still be read.
     pub(super) async fn close(&self) {
         let mut tasks = {
@@ -132,10 +139,14 @@ impl Shared {
 
     /// There may be something new in a store.
     pub(super) fn hint(self: &Arc<Self>, store: StoreId) {
-        let replica = self.stores.get(&store).and_then(|loaded| replica_of(&loaded));
-        if let Some(replica) = replica {
+        if let Some(replica) = self.replica(store) {
             self.follow(&replica);
         }
+    }
+
+    /// A store's replica, if it is loaded.
+    pub(super) fn replica(&self, store: StoreId) -> Option<Arc<Replica>> {
+        self.stores.get(&store).and_then(|loaded| replica_of(&loaded))
     }
 
     /// Sees to it that a store is looked at after this call, by one task at a time.
@@ -172,6 +183,10 @@ impl Shared {
                 match self.advance(replica, &mut follower).await {
                     Ok(true) => {}
                     Ok(false) => {
+                        if !replica.is_serving() {
+                            // The database seemed to have another history, and has not.
+                            replica.publish(follower.publish());
+                        }
                         seat.follower = Some(follower);
                         return;
                     }
@@ -187,8 +202,12 @@ impl Shared {
                 self.runtime.spawn_blocking(move || drop(follower));
                 return;
             }
-            tracing::error!(store = %replica.store(), revision = %follower.position.revision,
-                error = &error as &dyn std::error::Error, "the store cannot be followed and is loaded anew");
+            tracing::error!(
+                store = %replica.store(),
+                revision = %follower.position.revision,
+                error = &error as &dyn std::error::Error,
+                "the store cannot be followed any further and is loaded anew"
+            );
             // Going back to the fork by undoing entries of the ring, instead of loading, would go
             // here.
             self.retire(replica, error);
@@ -254,7 +273,7 @@ impl Shared {
     }
 
     /// Stops a replica's answers. Freeing a large graph takes seconds, which nobody should wait for.
-    fn retire(&self, replica: &Replica, why: FeedError) {
+    pub(super) fn retire(&self, replica: &Replica, why: FeedError) {
         let retired = replica.silence(if why.is_telling() { why } else { FeedError::Reloading });
         self.runtime.spawn_blocking(move || drop(retired));
     }

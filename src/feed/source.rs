@@ -63,7 +63,7 @@ impl Source {
         match continuation(held, entries) {
             Ok(fresh) => Ok((fresh, full)),
             Err(broken) => {
-                tracing::error!(%store, %broken, "the changelog does not continue what is in memory");
+                tracing::warn!(%store, %broken, "the changelog does not continue what is in memory");
                 Err(match broken {
                     Break::Diverged { .. } => FeedError::HistoryDiverged,
                     Break::Gap { .. } => FeedError::Reloading,

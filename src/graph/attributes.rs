@@ -57,8 +57,10 @@ impl Interner {
             return Ok(Carried::PLAIN);
         }
         let hash = hash(&self.hasher, attributes);
-        let same =
-            |slot: &Slot| matches!(kept.get(slot.id as usize), Some(Some(old)) if **old == *attributes);
+        // The whole hash is compared as well: it tells zero from minus zero, which are equal.
+        let same = |slot: &Slot| {
+            slot.hash == hash && matches!(kept.get(slot.id as usize), Some(Some(old)) if **old == *attributes)
+        };
         if let Some(Slot { id, .. }) = self.by_value.find(hash, same) {
             if let Some(count) = self.references.get_mut(*id as usize) {
                 *count += 1;
@@ -101,7 +103,7 @@ impl Interner {
     }
 }
 
-/// Equal attributes have equal hashes. Contexts nest as deep as their sender likes, so the walk
+/// Attributes that a condition could tell apart hash apart, bits of numbers included. Contexts nest as deep as their sender likes, so the walk
 /// keeps its own stack.
 fn hash(hasher: &RandomState, attributes: &Attributes) -> u64 {
     let mut state = hasher.build_hasher();
@@ -120,8 +122,7 @@ fn hash(hasher: &RandomState, attributes: &Attributes) -> u64 {
                 Value::Bool(value) => value.hash(&mut state),
                 Value::Int(value) => value.hash(&mut state),
                 Value::Uint(value) => value.hash(&mut state),
-                // Zero equals minus zero, so both hash alike.
-                Value::Double(value) => (value + 0.0).to_bits().hash(&mut state),
+                Value::Double(value) => value.to_bits().hash(&mut state),
                 Value::String(text) => text.hash(&mut state),
                 Value::List(items) => {
                     items.len().hash(&mut state);

@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use relata::datastore::Datastore;
+use relata::datastore::postgres::{Postgres, PostgresSettings};
 use relata::feed::{Feed, FeedError, FeedSettings, Published, Replica};
 use relata::graph::Snapshot;
 use relata::revision::{Revision, StoreId, WriteId};
 use relata::time::Timestamp;
 
+use crate::postgres_server::fresh_database;
 use harness::{Record, SCHEMA, WIDER_SCHEMA, quick, shown, soon};
 
 /// A snapshot as text, to compare what two structures hold.
@@ -244,11 +246,12 @@ async fn how_far_back_one_can_ask_does_not_depend_on_the_node() {
 #[tokio::test]
 async fn a_lost_suffix_is_noticed_and_the_new_history_served() {
     let directory = tempfile::tempdir().expect("a directory");
-    let record = Record::at(&directory.path().join("old.db")).await;
+    let (old, new) = (directory.path().join("old.db"), directory.path().join("new.db"));
+    let record = Record::at(&old).await;
     for id in 0..5 {
         record.write(&format!("+doc:{id}#owner@user:ann")).await;
     }
-    let copy = record.copied_to(&directory.path().join("new.db"));
+    let copy = record.copied(&old, &new);
     let lost = record.write("+doc:lost#owner@user:ann").await;
     let ahead = record.write("+doc:lost-too#owner@user:ann").await.revision;
 
@@ -261,6 +264,8 @@ async fn a_lost_suffix_is_noticed_and_the_new_history_served() {
     // First the copy is only shorter, then it reuses the numbers and overtakes.
     let mut newest = replica.subscribe();
     faults.replace(copy.datastore());
+    assert_eq!(soon(feed.head(record.store)).await.expect("a head").revision, Revision(5));
+    assert!(!replica.published().is_ok_and(|published| published.revision > Revision(5)));
     soon(newest.wait_for(|revision| *revision == Revision(5))).await.expect("goes back");
     assert_eq!(held(&replica.published().expect("serving").snapshot), copy.tuples().await);
     for id in 0..3 {
@@ -276,9 +281,10 @@ async fn a_lost_suffix_is_noticed_and_the_new_history_served() {
 #[tokio::test]
 async fn a_fork_of_equal_length_is_noticed_although_the_store_is_idle() {
     let directory = tempfile::tempdir().expect("a directory");
-    let record = Record::at(&directory.path().join("old.db")).await;
+    let (old, new) = (directory.path().join("old.db"), directory.path().join("new.db"));
+    let record = Record::at(&old).await;
     record.write("+doc:kept#owner@user:ann").await;
-    let copy = record.copied_to(&directory.path().join("new.db"));
+    let copy = record.copied(&old, &new);
     let lost = record.write("+doc:lost#owner@user:ann").await;
     let won = copy.write("+doc:won#owner@user:ann").await;
     assert_eq!(lost.revision, won.revision);
@@ -294,8 +300,8 @@ async fn a_fork_of_equal_length_is_noticed_although_the_store_is_idle() {
     soon(async {
         loop {
             match replica.published() {
-                Ok(published) if published.write_id == won.write_id => break,
-                Ok(_) | Err(FeedError::HistoryDiverged) => tokio::task::yield_now().await,
+                Ok(published) => break assert_eq!(published.write_id, won.write_id),
+                Err(FeedError::HistoryDiverged) => tokio::task::yield_now().await,
                 Err(other) => panic!("unexpected: {other}"),
             }
         }
@@ -438,20 +444,28 @@ async fn time_never_goes_backwards() {
     feed.shutdown().await;
 }
 
-#[tokio::test]
-async fn two_nodes_end_with_equal_graphs() {
-    let record = Record::temporary().await;
-    let nodes = [Feed::start(record.datastore(), quick()), Feed::start(record.datastore(), quick())];
+/// A node's way to a database.
+async fn node(url: &str) -> Arc<dyn Datastore> {
+    let settings = PostgresSettings::new(url.parse().expect("a URL"));
+    Arc::new(Postgres::connect(settings).await.expect("a connection"))
+}
+
+/// Four writers on two nodes that share a record; `nodes` are their ways to it.
+async fn write_on_both(record: &Record, nodes: [Arc<dyn Datastore>; 2], settings: FeedSettings) {
+    let feeds = nodes.clone().map(|node| Feed::start(node, settings.clone()));
     let writers = (0..4).map(|writer| {
-        let record = record.clone();
-        let feed = Arc::clone(&nodes[writer % 2]);
+        let (record, node) = (record.clone(), Arc::clone(&nodes[writer % 2]));
+        let (here, there) = (Arc::clone(&feeds[writer % 2]), Arc::clone(&feeds[(writer + 1) % 2]));
         tokio::spawn(async move {
-            let replica = feed.replica(record.store).await.expect("a store");
+            let here = (here.replica(record.store).await.expect("a store"), here);
+            let there = there.replica(record.store).await.expect("a store");
             for batch in 0..25 {
                 let revision = record.scramble(u64::try_from(writer).unwrap() * 1_000 + batch).await;
-                feed.hint(record.store);
-                // Each node shows its own writers what they wrote.
-                assert!(at_least(&replica, revision).await.revision >= revision);
+                here.1.hint(record.store);
+                node.notify(&[record.store]).await;
+                // Both nodes show what was written, whichever of them heard of it first.
+                assert!(at_least(&here.0, revision).await.revision >= revision);
+                assert!(at_least(&there, revision).await.revision >= revision);
             }
         })
     });
@@ -460,11 +474,63 @@ async fn two_nodes_end_with_equal_graphs() {
     }
     let head = record.head().await;
     let expected = record.tuples().await;
-    for feed in nodes {
+    for feed in feeds {
         let replica = feed.replica(record.store).await.expect("a store");
         let published = at_least(&replica, head.revision).await;
         assert_eq!((published.revision, published.write_id), (head.revision, head.write_id));
         assert_eq!(held(&published.snapshot), expected);
         feed.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn two_nodes_end_with_equal_graphs() {
+    let record = Record::temporary().await;
+    write_on_both(&record, [record.datastore(), record.datastore()], quick()).await;
+}
+
+#[tokio::test]
+async fn two_nodes_on_postgres_end_with_equal_graphs() {
+    let Some(url) = fresh_database() else { return };
+    let (writer, nodes) = (node(&url).await, [node(&url).await, node(&url).await]);
+    let record = Record::of(writer).await;
+    write_on_both(&record, nodes.clone(), quick()).await;
+    for node in nodes.iter().chain([&record.datastore()]) {
+        node.close().await;
+    }
+}
+
+/// With polls minutes apart, only the hint of the node that wrote can be what tells the other.
+#[tokio::test]
+async fn a_hint_through_the_database_is_enough() {
+    let Some(url) = fresh_database() else { return };
+    let (writer, reader) = (node(&url).await, node(&url).await);
+    let record = Record::of(Arc::clone(&writer)).await;
+    let settings = FeedSettings { poll_interval: Duration::from_mins(5), ..quick() };
+    let feed = Feed::start(Arc::clone(&reader), settings);
+    let replica = feed.replica(record.store).await.expect("a store");
+    let mut newest = replica.subscribe();
+    for id in 1..=5 {
+        record.write(&format!("+doc:{id}#owner@user:ann")).await;
+        writer.notify(&[record.store]).await;
+        soon(newest.wait_for(|revision| *revision == Revision(id))).await.expect("announced");
+    }
+    feed.shutdown().await;
+    reader.close().await;
+    writer.close().await;
+}
+
+#[tokio::test]
+async fn a_feed_that_is_dropped_leaves_nothing_running() {
+    let record = Record::temporary().await;
+    let faults = record.faults();
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    feed.replica(record.store).await.expect("a store");
+    drop(feed);
+    soon(async {
+        while Arc::strong_count(&faults) > 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
 }

@@ -95,35 +95,34 @@ const OBJECTS: &[&str] = &["plan", "0", "1", "2", "3", "4", "5", "6", "7"];
 /// A store of a record of its own, and ways to change it.
 #[derive(Clone)]
 pub struct Record {
-    sqlite: Arc<Sqlite>,
+    datastore: Arc<dyn Datastore>,
     pub store: StoreId,
 }
 
 impl Record {
     pub async fn temporary() -> Self {
-        Self::of(Sqlite::temporary().expect("a database")).await
+        Self::of(Arc::new(Sqlite::temporary().expect("a database"))).await
     }
 
     pub async fn at(path: &Path) -> Self {
-        Self::of(Sqlite::open(path).expect("a database")).await
+        Self::of(Arc::new(Sqlite::open(path).expect("a database"))).await
     }
 
-    async fn of(sqlite: Sqlite) -> Self {
-        sqlite.migrate().await.expect("migrated");
-        let store = sqlite.create_store("feed").await.expect("a store").id;
-        Self { sqlite: Arc::new(sqlite), store }
+    pub async fn of(datastore: Arc<dyn Datastore>) -> Self {
+        datastore.migrate().await.expect("migrated");
+        let store = datastore.create_store("feed").await.expect("a store").id;
+        Self { datastore, store }
     }
 
-    /// The record as it is now, once more, going its own way from here.
-    pub fn copied_to(&self, path: &Path) -> Self {
-        let connection = rusqlite::Connection::open(self.sqlite.path()).expect("the file");
-        let target = path.to_str().expect("a path");
-        connection.execute("VACUUM INTO ?", [target]).expect("a copy");
-        Self { sqlite: Arc::new(Sqlite::open(path).expect("a database")), store: self.store }
+    /// The record of a file as it is now, once more, going its own way from here.
+    pub fn copied(&self, from: &Path, to: &Path) -> Self {
+        let connection = rusqlite::Connection::open(from).expect("the file");
+        connection.execute("VACUUM INTO ?", [to.to_str().expect("a path")]).expect("a copy");
+        Self { datastore: Arc::new(Sqlite::open(to).expect("a database")), store: self.store }
     }
 
     pub fn datastore(&self) -> Arc<dyn Datastore> {
-        Arc::clone(&self.sqlite) as Arc<dyn Datastore>
+        Arc::clone(&self.datastore)
     }
 
     pub fn faults(&self) -> Arc<Faults> {
@@ -145,7 +144,7 @@ impl Record {
             idempotency: None,
             action,
         };
-        let outcomes = self.sqlite.commit(self.store, Arc::from([write])).await.expect("committed");
+        let outcomes = self.datastore.commit(self.store, Arc::from([write])).await.expect("committed");
         match outcomes.as_slice() {
             [Outcome::Committed(committed)] => *committed,
             other => panic!("not committed: {other:?}"),
@@ -202,17 +201,23 @@ impl Record {
     }
 
     pub async fn head(&self) -> Head {
-        self.sqlite.heads(&[self.store]).await.expect("heads").first().expect("a live store").1
+        self.datastore.heads(&[self.store]).await.expect("heads").first().expect("a live store").1
     }
 
     pub async fn write_id(&self, revision: Revision) -> WriteId {
-        self.sqlite.log(self.store, revision, 1).await.expect("the log").first().expect("an entry").write_id
+        self.datastore
+            .log(self.store, revision, 1)
+            .await
+            .expect("the log")
+            .first()
+            .expect("an entry")
+            .write_id
     }
 
     /// Every tuple of the record, in text.
     pub async fn tuples(&self) -> BTreeSet<String> {
         let all = TupleFilter::default();
-        let page = self.sqlite.tuples(self.store, &all, None, 100_000).await.expect("tuples");
+        let page = self.datastore.tuples(self.store, &all, None, 100_000).await.expect("tuples");
         assert!(!page.more);
         page.tuples.iter().map(|tuple| format!("{} {:?}", tuple.key, tuple.attributes)).collect()
     }
