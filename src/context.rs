@@ -64,6 +64,50 @@ impl Context {
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
+
+    /// Bytes it takes as a protobuf `Struct`, the measure of every limit on contexts.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.0.iter().map(|(key, value)| entry_len(key, value)).sum()
+    }
+}
+
+impl Value {
+    /// Bytes it takes as a protobuf `Value`.
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) => 2,
+            Self::Int(_) | Self::Uint(_) | Self::Double(_) => 9,
+            Self::String(text) => field_len(text.len()),
+            Self::List(items) => field_len(items.iter().map(|item| field_len(item.encoded_len())).sum()),
+            Self::Map(entries) => field_len(entries.iter().map(|(key, value)| entry_len(key, value)).sum()),
+        }
+    }
+
+    /// The first control character in a text or key of it, which no context may hold.
+    #[must_use]
+    pub fn control_character(&self) -> Option<char> {
+        let first = |text: &str| text.chars().find(|character| character.is_control());
+        match self {
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Uint(_) | Self::Double(_) => None,
+            Self::String(text) => first(text),
+            Self::List(items) => items.iter().find_map(Self::control_character),
+            Self::Map(entries) => {
+                entries.iter().find_map(|(key, value)| first(key).or_else(|| value.control_character()))
+            }
+        }
+    }
+}
+
+/// Bytes of an entry of a protobuf `Struct`: a field holding a key and a value.
+fn entry_len(key: &str, value: &Value) -> usize {
+    field_len(field_len(key.len()) + field_len(value.encoded_len()))
+}
+
+/// Bytes of a length-delimited protobuf field: tag, length (seven bits a byte), content.
+fn field_len(content: usize) -> usize {
+    let bits = (usize::BITS - content.leading_zeros()).max(1) as usize;
+    1 + bits.div_ceil(7) + content
 }
 
 /// Why a JSON text is not a context.
@@ -91,7 +135,13 @@ impl TryFrom<serde_json::Value> for Context {
     fn try_from(json: serde_json::Value) -> Result<Self, ContextError> {
         match Value::from(json) {
             Value::Map(values) => Ok(Self(values)),
-            _ => Err(ContextError::NotAnObject),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Uint(_)
+            | Value::Double(_)
+            | Value::String(_)
+            | Value::List(_) => Err(ContextError::NotAnObject),
         }
     }
 }
@@ -137,5 +187,59 @@ impl From<&Value> for serde_json::Value {
 impl From<&Context> for serde_json::Value {
     fn from(context: &Context) -> Self {
         Self::Object(context.0.iter().map(|(key, value)| (key.clone(), Self::from(value))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_is_that_of_a_protobuf_struct() {
+        fn encoded(value: &Value) -> prost_types::Value {
+            use prost_types::value::Kind;
+            #[expect(clippy::cast_precision_loss, reason = "every number takes eight bytes")]
+            let kind = match value {
+                Value::Null => Kind::NullValue(0),
+                Value::Bool(value) => Kind::BoolValue(*value),
+                Value::Int(value) => Kind::NumberValue(*value as f64),
+                Value::Uint(value) => Kind::NumberValue(*value as f64),
+                Value::Double(value) => Kind::NumberValue(*value),
+                Value::String(text) => Kind::StringValue(text.clone()),
+                Value::List(items) => {
+                    Kind::ListValue(prost_types::ListValue { values: items.iter().map(encoded).collect() })
+                }
+                Value::Map(entries) => Kind::StructValue(structure(entries)),
+            };
+            prost_types::Value { kind: Some(kind) }
+        }
+        fn structure(entries: &BTreeMap<String, Value>) -> prost_types::Struct {
+            let fields = entries.iter().map(|(key, item)| (key.clone(), encoded(item))).collect();
+            prost_types::Struct { fields }
+        }
+        let long = format!(r#"{{"k": "{}", "l": ["{}"]}}"#, "x".repeat(127), "y".repeat(16_384));
+        for json in [
+            "{}",
+            r#"{"": ""}"#,
+            r#"{"a": null, "b": true, "c": 1, "d": -1.5, "e": 18446744073709551615}"#,
+            r#"{"list": [1, [], {"x": {}}], "map": {"deep": {"deeper": ["text"]}}}"#,
+            &long,
+        ] {
+            let context: Context = json.parse().expect(json);
+            let encoded = prost::Message::encoded_len(&structure(&context.0));
+            assert_eq!(context.encoded_len(), encoded, "{json}");
+        }
+    }
+
+    #[test]
+    fn control_characters_are_found_anywhere() {
+        let found = |json: &str| {
+            let context: Context = json.parse().expect(json);
+            context.value("v").and_then(Value::control_character)
+        };
+        assert_eq!(found(r#"{"v": "a\u0000b"}"#), Some('\0'));
+        assert_eq!(found(r#"{"v": [1, {"k\n": null}]}"#), Some('\n'));
+        assert_eq!(found(r#"{"v": {"k": ["\u0085"]}}"#), Some('\u{85}'));
+        assert_eq!(found(r#"{"v": ["ä ö", true]}"#), None);
     }
 }
