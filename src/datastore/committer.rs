@@ -111,11 +111,24 @@ struct State {
 /// A write in the queue.
 #[derive(Debug)]
 struct Waiting {
-    ticket: u64,
     write: Write,
+    caller: Caller,
+}
+
+/// Who waits for a write, and until when.
+#[derive(Debug)]
+struct Caller {
+    ticket: u64,
     weight: Weight,
     deadline: Instant,
     answer: oneshot::Sender<Result<Committed, CommitError>>,
+}
+
+impl Caller {
+    /// An error would mean that the caller has gone away; what was written stands.
+    fn answer(self, result: Result<Committed, CommitError>) {
+        let _ = self.answer.send(result);
+    }
 }
 
 impl Committers {
@@ -196,7 +209,7 @@ impl Committers {
         state.queued_bytes += weight.bytes;
         let idle = !state.queues.contains_key(&store);
         let queue = state.queues.entry(store).or_default();
-        queue.push_back(Waiting { ticket, write, weight, deadline, answer });
+        queue.push_back(Waiting { write, caller: Caller { ticket, weight, deadline, answer } });
         // Counted before the lock is released, so that `close` cannot miss it.
         let running = idle.then(|| Running::begin(self.shared.clone(), store));
         drop(state);
@@ -230,9 +243,9 @@ impl Place {
         let State { queues, queued_bytes, .. } = &mut *state;
         let Some(queue) = queues.get_mut(&self.store) else { return false };
         // Tickets ascend: what is put back at the front was taken from there.
-        let place = queue.binary_search_by_key(&self.ticket, |waiting| waiting.ticket);
+        let place = queue.binary_search_by_key(&self.ticket, |waiting| waiting.caller.ticket);
         let Some(left) = place.ok().and_then(|index| queue.remove(index)) else { return false };
-        *queued_bytes -= left.weight.bytes;
+        *queued_bytes -= left.caller.weight.bytes;
         true
     }
 }
@@ -258,19 +271,19 @@ impl Shared {
         let now = Instant::now();
         let mut group: Vec<Waiting> = Vec::new();
         let mut load = Weight::default();
-        while let Some(next) = queue.front() {
+        while let Some(Waiting { caller: next, .. }) = queue.front() {
             let late = next.deadline <= now;
             let wanted = !late && !next.answer.is_closed();
             if wanted && !group.is_empty() && !load.has_room_for(next.weight, &self.settings) {
                 break;
             }
             let Some(next) = queue.pop_front() else { break };
-            *queued_bytes -= next.weight.bytes;
+            *queued_bytes -= next.caller.weight.bytes;
             if wanted {
-                load.add(next.weight);
+                load.add(next.caller.weight);
                 group.push(next);
             } else if late {
-                let _ = next.answer.send(Err(CommitError::DeadlinePassed));
+                next.caller.answer(Err(CommitError::DeadlinePassed));
             }
         }
         if group.is_empty() {
@@ -286,7 +299,7 @@ impl Shared {
             return;
         }
         let mut state = self.state();
-        state.queued_bytes += deferred.iter().map(|waiting| waiting.weight.bytes).sum::<usize>();
+        state.queued_bytes += deferred.iter().map(|waiting| waiting.caller.weight.bytes).sum::<usize>();
         let queue = state.queues.entry(store).or_default();
         for waiting in deferred.into_iter().rev() {
             queue.push_front(waiting);
@@ -324,7 +337,7 @@ impl Drop for Running {
         if !self.finished {
             let mut state = self.shared.state();
             let orphans = state.queues.remove(&self.store).unwrap_or_default();
-            state.queued_bytes -= orphans.iter().map(|waiting| waiting.weight.bytes).sum::<usize>();
+            state.queued_bytes -= orphans.iter().map(|waiting| waiting.caller.weight.bytes).sum::<usize>();
         }
         self.shared.running.send_modify(|running| *running -= 1);
     }
@@ -332,22 +345,27 @@ impl Drop for Running {
 
 /// Commits one group and answers its callers; returns those that must wait for the next.
 async fn commit_group(shared: &Arc<Shared>, store: StoreId, group: Vec<Waiting>) -> Vec<Waiting> {
-    let writes: Arc<[Write]> = group.iter().map(|waiting| waiting.write.clone()).collect();
-    match shared.datastore.commit(store, writes).await {
-        Ok(outcomes) => answer(shared, store, group, outcomes),
+    let (writes, callers): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|waiting| (waiting.write, waiting.caller)).unzip();
+    let writes: Arc<[Write]> = writes.into();
+    match shared.datastore.commit(store, writes.clone()).await {
+        Ok(outcomes) => answer(shared, store, &writes, callers, outcomes),
         // One write that the database refuses must not take its neighbours with it.
-        Err(error) if group.len() > 1 && concerns_one_write(&error) => {
-            tracing::warn!(%store, writes = group.len(), %error, "a group of writes failed; retrying one by one");
+        Err(error) if callers.len() > 1 && concerns_one_write(&error) => {
+            tracing::warn!(%store, writes = writes.len(), %error, "a group of writes failed; trying one by one");
             let mut deferred = Vec::new();
-            for waiting in group {
-                deferred.extend(Box::pin(commit_group(shared, store, vec![waiting])).await);
+            for (write, caller) in writes.iter().cloned().zip(callers) {
+                let alone = vec![Waiting { write, caller }];
+                deferred.extend(Box::pin(commit_group(shared, store, alone)).await);
             }
             deferred
         }
+        // Here an unknown outcome will be resolved, by looking up the group's write ids under
+        // the lock; until then the callers are told that it is unknown.
         Err(error) => {
             let error = Arc::new(error);
-            for waiting in group {
-                let _ = waiting.answer.send(Err(CommitError::Datastore(error.clone())));
+            for caller in callers {
+                caller.answer(Err(CommitError::Datastore(error.clone())));
             }
             Vec::new()
         }
@@ -371,23 +389,24 @@ fn concerns_one_write(error: &DatastoreError) -> bool {
     }
 }
 
-fn answer(shared: &Arc<Shared>, store: StoreId, group: Vec<Waiting>, outcomes: Vec<Outcome>) -> Vec<Waiting> {
+fn answer(
+    shared: &Arc<Shared>,
+    store: StoreId,
+    writes: &[Write],
+    callers: Vec<Caller>,
+    outcomes: Vec<Outcome>,
+) -> Vec<Waiting> {
     let mut deferred = Vec::new();
     let mut committed = false;
-    for (waiting, outcome) in group.into_iter().zip(outcomes) {
-        let result = match outcome {
+    for ((write, caller), outcome) in writes.iter().zip(callers).zip(outcomes) {
+        match outcome {
             Outcome::Committed(result) => {
                 committed |= !result.replayed;
-                Ok(result)
+                caller.answer(Ok(result));
             }
-            Outcome::Failed(error) => Err(CommitError::Write(error)),
-            Outcome::Deferred => {
-                deferred.push(waiting);
-                continue;
-            }
-        };
-        // An error means that the caller has gone away; the write stands.
-        let _ = waiting.answer.send(result);
+            Outcome::Failed(error) => caller.answer(Err(CommitError::Write(error))),
+            Outcome::Deferred => deferred.push(Waiting { write: write.clone(), caller }),
+        }
     }
     if committed {
         announce(shared, store);

@@ -146,3 +146,47 @@ pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::types::Value;
+
+    use super::*;
+
+    fn pragma(connection: &Connection, name: &str) -> String {
+        let value = connection.pragma_query_value(None, name, |row| row.get::<_, Value>(0));
+        match value.expect(name) {
+            Value::Integer(value) => value.to_string(),
+            Value::Text(value) => value,
+            other @ (Value::Null | Value::Real(_) | Value::Blob(_)) => panic!("{name} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn connections_are_durable_and_strict() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = DatabaseFile::at(&directory.path().join("relata.db")).expect("a file");
+        let writer = file.writer().expect("a connection");
+        let reader = file.reader().expect("a connection");
+        for connection in [&writer, &reader] {
+            assert_eq!(pragma(connection, "journal_mode"), "wal");
+            assert_eq!(pragma(connection, "synchronous"), "2", "FULL");
+            assert_eq!(pragma(connection, "foreign_keys"), "1");
+            assert_eq!(pragma(connection, "busy_timeout"), "5000");
+        }
+        assert_eq!(pragma(&writer, "journal_size_limit"), (64 << 20).to_string());
+        assert_eq!((pragma(&writer, "query_only"), pragma(&reader, "query_only")), ("0".into(), "1".into()));
+    }
+
+    #[test]
+    fn what_is_no_database_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("notes.txt");
+        std::fs::write(&path, "x".repeat(4096)).expect("written");
+        let error = DatabaseFile::at(&path).and_then(|file| file.writer()).expect_err("no database");
+        assert!(matches!(error, DatastoreError::Unavailable(_)), "{error:?}");
+
+        let nowhere = DatabaseFile::at(&directory.path().join("absent/relata.db")).expect_err("no folder");
+        assert!(format!("{nowhere:?}").contains("could not create"), "{nowhere:?}");
+    }
+}

@@ -42,8 +42,12 @@ pub(super) fn ensure(connection: &mut Connection) -> Result<(), DatastoreError> 
 
 /// Runs the migrations that are missing, all or none, and makes the identity with the first.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), DatastoreError> {
+    run(connection, MIGRATIONS)
+}
+
+fn run(connection: &mut Connection, migrations: &[&str]) -> Result<(), DatastoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let (found, needed) = (version(&transaction)?, needed());
+    let (found, needed) = (version(&transaction)?, i64::try_from(migrations.len()).unwrap_or(i64::MAX));
     if found > needed {
         return Err(DatastoreError::TooNew { found, known: needed });
     }
@@ -51,7 +55,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), DatastoreError>
         refuse_foreign(&transaction)?;
     }
     let done = usize::try_from(found).unwrap_or(0);
-    for migration in MIGRATIONS.iter().skip(done) {
+    for migration in migrations.iter().skip(done) {
         transaction.execute_batch(migration).map_err(failed)?;
     }
     if found == 0 {
@@ -109,4 +113,54 @@ pub(super) fn identity(connection: &Connection) -> Result<Identity, DatastoreErr
         return Err(DatastoreError::Corrupt("the cursor keys are incomplete".to_owned()));
     }
     Ok(Identity { database: DatabaseId(Uuid::from_bytes(get(row, 0)?)), cursor_keys: cursor_keys.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(connection: &Connection) -> Vec<String> {
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+        let mut statement = connection.prepare(sql).expect("valid");
+        let names = statement.query_map([], |row| row.get(0)).expect("names");
+        names.collect::<Result<_, _>>().expect("texts")
+    }
+
+    #[test]
+    fn an_older_database_is_upgraded_and_stays_itself() {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        assert!(matches!(ensure(&mut connection), Err(DatastoreError::NotMigrated { found: 0, .. })));
+        migrate(&mut connection).expect("migrated");
+        ensure(&mut connection).expect("as needed");
+        let before = identity(&connection).expect("an identity");
+        let made = tables(&connection);
+        assert_eq!(
+            made,
+            ["change", "database", "idempotency", "key", "revision", "schema", "store", "tuple"],
+            "the tables of the record"
+        );
+
+        let [first] = MIGRATIONS else { panic!("this test knows one migration") };
+        let broken = [first, "CREATE TABLE more (id INTEGER) STRICT; CREATE TABLE tuple (id INTEGER);"];
+        run(&mut connection, &broken).expect_err("the table exists");
+        assert_eq!(tables(&connection), made, "all or nothing");
+        run(&mut connection, &[first, "CREATE TABLE more (id INTEGER) STRICT;"]).expect("upgraded");
+        assert_eq!(tables(&connection).len(), made.len() + 1);
+        let after = identity(&connection).expect("an identity");
+        assert_eq!((after.database, after.cursor_keys), (before.database, before.cursor_keys));
+
+        let newer = [ensure(&mut connection), migrate(&mut connection)];
+        for error in newer {
+            assert!(matches!(error, Err(DatastoreError::TooNew { found: 2, known: 1 })), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_another_program_is_left_alone() {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch("CREATE TABLE bookmarks (url TEXT)").expect("made");
+        let error = migrate(&mut connection).expect_err("not ours");
+        assert!(format!("{error:?}").contains("another program"), "{error:?}");
+        assert_eq!(tables(&connection), ["bookmarks"]);
+    }
 }

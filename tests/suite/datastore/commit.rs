@@ -255,6 +255,19 @@ pub async fn idempotency_keys_return_the_first_result(fixture: Fixture) {
     assert_eq!((first.replayed, second.replayed, first.revision), (false, true, second.revision));
 }
 
+/// A database may forget a key after a day; SQLite does so by the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_forgets_old_idempotency_keys() {
+    let fixture = Fixture::sqlite().await;
+    fixture.write(with_key("old", 1, vec![touch(TUPLE)])).await.expect("committed");
+    fixture.write(with_key("young", 1, vec![touch(TUPLE)])).await.expect("committed");
+    fixture.execute("UPDATE {idempotency} SET at = 0 WHERE key = 'old'").await;
+    fixture.write(with_key("other", 1, vec![touch(TUPLE)])).await.expect("committed");
+    let anew = fixture.write(with_key("old", 2, vec![delete(TUPLE)])).await.expect("forgotten");
+    assert!(!anew.replayed);
+    assert!(fixture.write(with_key("young", 1, vec![touch(TUPLE)])).await.expect("kept").replayed);
+}
+
 fn conditioned(context: &Context) -> Attributes {
     let condition = TupleCondition { name: "in_office".parse().unwrap(), context: Arc::new(context.clone()) };
     Attributes { condition: Some(condition), expires_at: None }

@@ -3,9 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use relata::datastore::DatastoreError;
 use relata::datastore::committer::{CommitterSettings, Committers};
 use relata::datastore::sqlite::Sqlite;
+use relata::datastore::{Datastore, DatastoreError};
 
 use super::fixture::{Fixture, Place, create, key, soon, updates_of};
 
@@ -118,6 +118,16 @@ async fn a_file_belongs_to_one_process_at_a_time() {
         second.to_string(),
         format!("`{}` is in use by another process; stop that one or name another file", path.display())
     );
-    relata::datastore::Datastore::close(&first).await;
+    Datastore::close(&first).await;
     Sqlite::open(&path).expect("free again");
+}
+
+#[tokio::test]
+async fn a_temporary_database_leaves_nothing_behind() {
+    let datastore = Sqlite::temporary().expect("opened");
+    let directory = datastore.path().parent().expect("a directory").to_owned();
+    Datastore::migrate(&datastore).await.expect("migrated");
+    assert!(datastore.path().exists());
+    Datastore::close(&datastore).await;
+    assert!(!directory.exists(), "{} was left behind", directory.display());
 }
