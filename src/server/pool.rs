@@ -76,6 +76,14 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Takes a place for a search that has begun, once there is one.
+    pub async fn seat_when_free(&self) -> Result<Seat, Error> {
+        let permit = Arc::clone(&self.admission).acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
+        Ok(Seat { queue: Arc::clone(&self.queue), _permit: permit })
+    }
+}
+
 impl Seat {
     /// Runs one slice on a thread of the pool.
     pub async fn run<T: Send + 'static>(
@@ -131,24 +139,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn searches_take_turns() {
-        let pool = pool(1, 2);
+    async fn slices_run_in_the_order_they_came() {
+        let pool = pool(1, 4);
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let blocking = pool.seat().expect("a place");
+        let first = tokio::spawn(async move { blocking.run(move || held.recv()).await });
+        tokio::task::yield_now().await;
         let order = Arc::new(Mutex::new(Vec::new()));
-        let search = |name: &'static str| {
+        let mut searches = ["a", "b", "c"].map(|name| {
             let (seat, order) = (pool.seat().expect("a place"), Arc::clone(&order));
-            async move {
-                for _ in 0..3 {
-                    let order = Arc::clone(&order);
-                    seat.run(move || order.lock().expect("order").push(name)).await.expect("ran");
-                }
-            }
-        };
-        // Both are submitted before either is polled again, so they alternate.
-        tokio::join!(search("a"), search("b"));
-        let order = order.lock().expect("order").clone();
-        assert_eq!(order.len(), 6);
-        let longest = order.chunk_by(|a, b| a == b).map(<[_]>::len).max();
-        assert!(longest <= Some(2), "{order:?}");
+            Box::pin(async move { seat.run(move || order.lock().expect("order").push(name)).await })
+        });
+        for search in &mut searches {
+            assert!(futures::poll!(search).is_pending());
+        }
+        release.send(()).expect("still held");
+        first.await.expect("joined").expect("ran").expect("released");
+        for search in searches {
+            search.await.expect("ran");
+        }
+        assert_eq!(*order.lock().expect("order"), ["a", "b", "c"]);
     }
 
     #[tokio::test]

@@ -18,8 +18,7 @@ where
     T: Send + 'static,
     S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
 {
-    let mut first = node.config().slice;
-    if let Progress::Done(outcome) = search(&mut first) {
+    if let Progress::Done(outcome) = search(&mut node.config().slice.clone()) {
         return Ok(outcome?);
     }
     let seat = node.pool().seat()?;
@@ -27,14 +26,72 @@ where
     loop {
         let (returned, progress) = seat
             .run(move || {
-                let mut fuel = slice;
-                let progress = search(&mut fuel);
+                let progress = search(&mut slice.clone());
                 (search, progress)
             })
             .await?;
         match progress {
             Progress::Done(outcome) => return Ok(outcome?),
             Progress::Suspended => search = returned,
+        }
+    }
+}
+
+/// A search whose results leave it while it runs.
+pub trait Lister: Send + 'static {
+    /// A result as the wire has it.
+    type Item: Send + 'static;
+
+    /// Goes on for a slice of fuel.
+    fn run(&mut self, fuel: &mut u64) -> Slice<()>;
+
+    /// Takes what was found since the last time.
+    fn take(&mut self) -> Vec<Self::Item>;
+}
+
+/// Results of a list, and whether the list is over.
+#[derive(Debug)]
+pub struct Portion<T> {
+    /// What was found since the last time.
+    pub items: Vec<T>,
+    /// Whether nothing follows.
+    pub over: bool,
+}
+
+/// Runs a list until it has found something or is over. The first call runs a first slice in
+/// place; a list that goes on takes its turns on the pool, and gives its place back in between, so
+/// that a reader who stalls keeps nobody out.
+pub async fn advance<L: Lister>(
+    node: &Node,
+    mut lister: L,
+    begun: bool,
+) -> Result<(L, Portion<L::Item>), Error> {
+    if !begun {
+        let progress = lister.run(&mut node.config().slice.clone());
+        if let Progress::Done(outcome) = progress {
+            outcome?;
+            let items = lister.take();
+            return Ok((lister, Portion { items, over: true }));
+        }
+    }
+    let seat = if begun { node.pool().seat_when_free().await? } else { node.pool().seat()? };
+    let slice = node.config().slice.saturating_mul(POOL_SLICES);
+    loop {
+        let (returned, progress, items) = seat
+            .run(move || {
+                let progress = lister.run(&mut slice.clone());
+                let items = lister.take();
+                (lister, progress, items)
+            })
+            .await?;
+        lister = returned;
+        match progress {
+            Progress::Done(outcome) => {
+                outcome?;
+                return Ok((lister, Portion { items, over: true }));
+            }
+            Progress::Suspended if items.is_empty() => {}
+            Progress::Suspended => return Ok((lister, Portion { items, over: false })),
         }
     }
 }

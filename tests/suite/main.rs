@@ -4,6 +4,7 @@
 
 mod datastore;
 mod feed;
+mod grpc;
 mod language;
 mod layering;
 mod postgres;

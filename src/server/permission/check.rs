@@ -1,7 +1,7 @@
 //! `Check`: whether a subject has a relation to an object.
 
 use super::question::{Asked, Question, wire_verdict};
-use crate::engine::{Check, Memo};
+use crate::engine::{Check, Explain, Explanation, ExplanationNode, Finding, Memo};
 use crate::proto;
 use crate::server::call::Call;
 use crate::server::node::Node;
@@ -28,14 +28,42 @@ pub(super) async fn check(
     let subject = question.subject(&subject)?;
     let zookie = std::mem::take(&mut question.zookie);
 
-    let (mut check, mut memo) = (Check::new(object, relation, subject), Memo::new());
-    let answer = search::run(node, move |fuel| check.run(&question.scope(), &mut memo, fuel)).await?;
+    // An explanation is decided anew by the same code, so its verdict is the Check's.
+    let (answer, explanation) = if request.explain {
+        let mut explain = Explain::new(object, relation, subject);
+        let explanation = search::run(node, move |fuel| explain.run(&question.scope(), fuel)).await?;
+        (explanation.answer.clone(), Some(wire_explanation(explanation)))
+    } else {
+        let (mut check, mut memo) = (Check::new(object, relation, subject), Memo::new());
+        (search::run(node, move |fuel| check.run(&question.scope(), &mut memo, fuel)).await?, None)
+    };
     let (verdict, missing) = wire_verdict(answer.verdict);
     Ok(proto::CheckResponse {
         verdict: verdict.into(),
         zookie,
         missing,
-        explanation: None,
+        explanation,
         work: Some(proto::Work { goals: answer.work.goals, edges: answer.work.edges }),
     })
+}
+
+fn wire_explanation(explanation: Explanation) -> proto::Explanation {
+    let wire = |node: ExplanationNode| proto::ExplanationNode {
+        parent: node.parent,
+        verdict: match node.finding {
+            Finding::Allowed => proto::Verdict::Allowed,
+            Finding::Denied => proto::Verdict::Denied,
+            Finding::Conditional => proto::Verdict::Conditional,
+        }
+        .into(),
+        goal: node.goal,
+        reason: node.reason,
+        tuple: node.tuple.as_ref().map(convert::wire_tuple),
+        missing: node.missing,
+        same_as: node.same_as,
+    };
+    proto::Explanation {
+        nodes: explanation.nodes.into_iter().map(wire).collect(),
+        truncated: explanation.truncated,
+    }
 }

@@ -2,6 +2,11 @@
 
 mod batch_check;
 mod check;
+mod expand;
+mod list_objects;
+mod list_relations;
+mod list_subjects;
+mod listing;
 mod question;
 
 use std::sync::Arc;
@@ -39,8 +44,8 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::ExpandRequest>,
     ) -> Result<Response<proto::ExpandResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("Expand"))
+        let (call, request) = self.0.unary("Expand", request);
+        call.answer(expand::expand(&self.0, &call, request)).await
     }
 
     type ListObjectsStream = Answers<proto::ListObjectsResponse>;
@@ -49,8 +54,8 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::ListObjectsRequest>,
     ) -> Result<Response<Self::ListObjectsStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ListObjects"))
+        let (call, request) = self.0.listing("ListObjects", request);
+        call.stream(list_objects::list_objects(Arc::clone(&self.0), call.clone(), request)).await
     }
 
     type ListSubjectsStream = Answers<proto::ListSubjectsResponse>;
@@ -59,15 +64,15 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::ListSubjectsRequest>,
     ) -> Result<Response<Self::ListSubjectsStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ListSubjects"))
+        let (call, request) = self.0.listing("ListSubjects", request);
+        call.stream(list_subjects::list_subjects(Arc::clone(&self.0), call.clone(), request)).await
     }
 
     async fn list_relations(
         &self,
         request: Request<proto::ListRelationsRequest>,
     ) -> Result<Response<proto::ListRelationsResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ListRelations"))
+        let (call, request) = self.0.unary("ListRelations", request);
+        call.answer(list_relations::list_relations(&self.0, &call, request)).await
     }
 }

@@ -111,6 +111,11 @@ impl Question {
         &self.schema.rules
     }
 
+    /// The compiled schema, for what outlives the search.
+    pub(super) fn shared_rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.schema.rules)
+    }
+
     /// What the engine is asked of.
     pub(super) fn scope(&self) -> Scope<'_, QuestionView> {
         Scope {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::proto;
-use crate::schema::{Diagnostics, Rules, Style, parse_with_warnings};
+use crate::schema::{Diagnostics, Rules, Style, parse_with_warnings, to_json};
 use crate::server::convert::at_most;
 use crate::server::node::Node;
 use crate::server::status::Error;
@@ -25,7 +25,7 @@ pub(super) async fn compile(node: &Node, text: &str) -> Result<Result<Compiled, 
         .seat()?
         .run(move || {
             let (schema, warnings) = parse_with_warnings(&text)?;
-            let json = String::new();
+            let json = to_json(&schema).to_string();
             Ok(Compiled { rules: Arc::new(Rules::compile(&schema)), json: json.into(), warnings })
         })
         .await

@@ -1,0 +1,55 @@
+//! `Expand`: one rewrite level, with the stored tuples as leaves (Zanzibar paper §2.4.5).
+
+use super::question::{Asked, Question};
+use crate::engine::{Expand, UsersetNode, UsersetTree};
+use crate::proto;
+use crate::proto::userset_tree::{Difference, Leaf, Node as Wire, Operands, TupleToUserset};
+use crate::server::call::Call;
+use crate::server::node::Node;
+use crate::server::status::Error;
+use crate::server::{convert, search};
+
+pub(super) async fn expand(
+    node: &Node,
+    call: &Call,
+    request: proto::ExpandRequest,
+) -> Result<proto::ExpandResponse, Error> {
+    let object = convert::object(&request.object)?;
+    let relation = convert::relation(&request.relation)?;
+    let replica = node.replica(&request.store).await?;
+    let asked = Asked {
+        consistency: request.consistency,
+        schema_id: request.schema_id,
+        context: None,
+        contextual_tuples: request.contextual_tuples,
+    };
+    let mut question = Question::new(node, call, &replica, asked).await?;
+    let (object, relation) = question.goal(&object, &relation)?;
+    let zookie = std::mem::take(&mut question.zookie);
+    let mut expand = Expand::new(object, relation);
+    let tree = search::run(node, move |fuel| expand.run(&question.scope(), fuel)).await?;
+    Ok(proto::ExpandResponse { tree: Some(wire(tree)), zookie })
+}
+
+/// INVARIANT: a rewrite nests as deep as the schema's text may, which is bounded, so this
+/// recursion is too.
+fn wire(tree: UsersetTree) -> proto::UsersetTree {
+    let operands = |trees: Vec<UsersetTree>| Operands { operands: trees.into_iter().map(wire).collect() };
+    let node = match tree.node {
+        UsersetNode::Leaf(tuples) => {
+            Wire::Leaf(Leaf { tuples: tuples.iter().map(convert::wire_tuple).collect() })
+        }
+        UsersetNode::Computed(userset) => Wire::Computed(userset.to_string()),
+        UsersetNode::TupleToUserset { tupleset, computed } => Wire::TupleToUserset(TupleToUserset {
+            tupleset: tupleset.to_string(),
+            computed: computed.iter().map(ToString::to_string).collect(),
+        }),
+        UsersetNode::Union(trees) => Wire::Union(operands(trees)),
+        UsersetNode::Intersection(trees) => Wire::Intersection(operands(trees)),
+        UsersetNode::Difference { base, subtract } => Wire::Difference(Box::new(Difference {
+            base: Some(Box::new(wire(*base))),
+            subtract: Some(Box::new(wire(*subtract))),
+        })),
+    };
+    proto::UsersetTree { userset: tree.userset.to_string(), node: Some(node) }
+}

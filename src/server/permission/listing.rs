@@ -1,0 +1,233 @@
+//! Lists as streams and as pages.
+//!
+//! A stream sends results as they are found. A page is a slice of the sorted list: the search runs
+//! to its end and the page's results are kept, so a page costs what the list costs, and no page
+//! depends on what a node remembers. The cursor pins all that the answer depends on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use futures::Stream;
+use futures::stream::{BoxStream, StreamExt as _, iter, try_unfold};
+use prost::Message;
+
+use super::question::{Asked, Question};
+use crate::feed::Replica;
+use crate::server::call::Call;
+use crate::server::chunk::chunks;
+use crate::server::convert;
+use crate::server::cursor::{Cursor, Pin, RequestDigest};
+use crate::server::node::Node;
+use crate::server::search::{self, Lister};
+use crate::server::status::Error;
+
+/// One message of a list.
+#[derive(Debug)]
+pub(super) struct Listed<T> {
+    pub(super) items: Vec<T>,
+    pub(super) cursor: String,
+    pub(super) zookie: String,
+}
+
+/// How a list was asked for.
+pub(super) struct Order {
+    pub(super) page_size: u32,
+    pub(super) cursor: String,
+    /// Of the request without page size, cursor, store and consistency.
+    pub(super) digest: RequestDigest,
+}
+
+/// A question set up for the page it is to answer.
+pub(super) struct Prepared {
+    pub(super) question: Question,
+    pub(super) page: Option<Page>,
+}
+
+/// Which part of the sorted list is wanted.
+pub(super) struct Page {
+    size: usize,
+    /// Results up to this key have been given.
+    after: Option<String>,
+    pin: Pin,
+    digest: RequestDigest,
+}
+
+/// Sets a question up, as the cursor pins it if there is one.
+pub(super) async fn prepare(
+    node: &Node,
+    call: &Call,
+    replica: &Arc<Replica>,
+    asked: Asked,
+    order: Order,
+) -> Result<Prepared, Error> {
+    let size = convert::page_size(order.page_size, node.config().limits.page_size)?;
+    let (question, after) = if order.cursor.is_empty() {
+        (Question::new(node, call, replica, asked).await?, None)
+    } else {
+        let Cursor { pin, after } = node.cursors().open(order.digest, &order.cursor)?;
+        (Question::resume(node, call, replica, asked, &pin).await?, Some(after))
+    };
+    // A cursor without a page size goes on in pages of the largest size.
+    let size = size.or(after.is_some().then_some(node.config().limits.page_size));
+    let page = size.map(|size| Page {
+        size: usize::try_from(size).unwrap_or(usize::MAX),
+        after,
+        pin: question.pin,
+        digest: order.digest,
+    });
+    Ok(Prepared { question, page })
+}
+
+/// The messages of a list. `key` is what a page is sorted by.
+pub(super) async fn messages<L>(
+    node: Arc<Node>,
+    call: Call,
+    page: Option<Page>,
+    zookie: String,
+    lister: L,
+    key: fn(&L::Item) -> &str,
+) -> Result<BoxStream<'static, Result<Listed<L::Item>, Error>>, Error>
+where
+    L: Lister<Item: Message>,
+{
+    match page {
+        Some(page) => Ok(iter(one_page(&node, page, zookie, lister, key).await?).map(Ok).boxed()),
+        None => Ok(as_found(node, call, zookie, lister).boxed()),
+    }
+}
+
+/// Runs the list to its end and keeps the page's results, and one more to see whether any follow.
+async fn one_page<L>(
+    node: &Node,
+    page: Page,
+    zookie: String,
+    mut lister: L,
+    key: fn(&L::Item) -> &str,
+) -> Result<Vec<Listed<L::Item>>, Error>
+where
+    L: Lister<Item: Message>,
+{
+    let mut kept = Kept::new(page.size, page.after);
+    let mut begun = false;
+    loop {
+        let (returned, portion) = search::advance(node, lister, begun).await?;
+        (lister, begun) = (returned, true);
+        for item in portion.items {
+            kept.offer(key(&item).to_owned(), item);
+        }
+        if portion.over {
+            break;
+        }
+    }
+    let (items, last) = kept.into_page();
+    let cursor = last.map(|after| node.cursors().seal(page.digest, &Cursor { pin: page.pin, after }));
+    let mut messages: Vec<Listed<L::Item>> = chunks(items, node.config().limits.stream_chunk)
+        .into_iter()
+        .map(|items| Listed { items, cursor: String::new(), zookie: zookie.clone() })
+        .collect();
+    if let Some(message) = messages.last_mut() {
+        message.cursor = cursor.unwrap_or_default();
+    }
+    Ok(messages)
+}
+
+/// The first results after a key, in order, at most so many.
+struct Kept<T> {
+    size: usize,
+    after: Option<String>,
+    items: BTreeMap<String, T>,
+    more: bool,
+}
+
+impl<T> Kept<T> {
+    fn new(size: usize, after: Option<String>) -> Self {
+        Self { size, after, items: BTreeMap::new(), more: false }
+    }
+
+    fn offer(&mut self, key: String, item: T) {
+        if self.after.as_ref().is_some_and(|after| key <= *after) {
+            return;
+        }
+        let full = self.items.len() >= self.size;
+        if full && self.items.last_key_value().is_some_and(|(last, _)| key > *last) {
+            self.more = true;
+            return;
+        }
+        self.items.insert(key, item);
+        if self.items.len() > self.size {
+            self.items.pop_last();
+            self.more = true;
+        }
+    }
+
+    /// The results in order, and the key to go on after if any follow.
+    fn into_page(self) -> (Vec<T>, Option<String>) {
+        let last = self.items.last_key_value().map(|(last, _)| last.clone()).filter(|_| self.more);
+        (self.items.into_values().collect(), last)
+    }
+}
+
+/// Sends results while the search goes on; the next portion is looked for when the reader has
+/// taken the last one.
+fn as_found<L>(
+    node: Arc<Node>,
+    call: Call,
+    zookie: String,
+    lister: L,
+) -> impl Stream<Item = Result<Listed<L::Item>, Error>> + Send + 'static
+where
+    L: Lister<Item: Message>,
+{
+    struct Finding<L: Lister> {
+        node: Arc<Node>,
+        call: Call,
+        zookie: String,
+        /// `None` once the list is over.
+        lister: Option<L>,
+        begun: bool,
+        messages: VecDeque<Listed<L::Item>>,
+    }
+    let finding =
+        Finding { node, call, zookie, lister: Some(lister), begun: false, messages: VecDeque::new() };
+    try_unfold(finding, |mut finding| async move {
+        if finding.messages.is_empty() {
+            let Some(lister) = finding.lister.take() else { return Ok(None) };
+            let searching = search::advance(&finding.node, lister, finding.begun);
+            let (lister, portion) = finding.call.deadline.bound(searching).await?;
+            finding.begun = true;
+            let zookie = finding.zookie.clone();
+            finding.messages.extend(
+                chunks(portion.items, finding.node.config().limits.stream_chunk)
+                    .into_iter()
+                    .map(|items| Listed { items, cursor: String::new(), zookie: zookie.clone() }),
+            );
+            if !portion.over {
+                finding.lister = Some(lister);
+            }
+        }
+        Ok(finding.messages.pop_front().map(|message| (message, finding)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_one_another_in_order() {
+        let keys = ["d", "a", "e", "c", "b"];
+        let page = |size: usize, after: Option<&str>| {
+            let mut kept = Kept::new(size, after.map(str::to_owned));
+            for key in keys {
+                kept.offer(key.to_owned(), key);
+            }
+            let (items, next) = kept.into_page();
+            (items.concat(), next)
+        };
+        assert_eq!(page(2, None), ("ab".to_owned(), Some("b".to_owned())));
+        assert_eq!(page(2, Some("b")), ("cd".to_owned(), Some("d".to_owned())));
+        assert_eq!(page(2, Some("d")), ("e".to_owned(), None));
+        assert_eq!(page(5, None), ("abcde".to_owned(), None));
+        assert_eq!(page(1, Some("e")), (String::new(), None));
+    }
+}
