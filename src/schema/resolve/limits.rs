@@ -4,6 +4,7 @@ use super::index::{At, Index};
 use super::targets::Targets;
 use crate::schema::ast::{Expression, Relation, Subject, Type};
 use crate::schema::diagnostic::{Kind, Mistakes};
+use crate::schema::rules::Components;
 
 /// How many kinds of subject a schema may have: two per type and one per relation, each with a
 /// number of sixteen bits.
@@ -29,8 +30,7 @@ pub(super) fn check(index: &Index<'_>, targets: &Targets<'_>, mistakes: &mut Mis
         );
         return;
     }
-    let graph = Exclusions::build(index, targets);
-    if let Some(at) = graph.too_deep()
+    if let Some(at) = too_deep(index, targets)
         && let Some((declared, relation)) = index.relations().get(at)
     {
         mistakes
@@ -46,114 +46,50 @@ pub(super) fn check(index: &Index<'_>, targets: &Targets<'_>, mistakes: &mut Mis
     }
 }
 
-/// Which relations a relation is asked of, and through how many `but not`.
-struct Exclusions {
-    edges: Vec<Vec<(At, u32)>>,
-}
-
-impl Exclusions {
-    fn build(index: &Index<'_>, targets: &Targets<'_>) -> Self {
-        let edges = index
-            .relations()
-            .iter()
-            .map(|&(declared, relation)| {
-                let mut edges = Vec::new();
-                collect(index, targets, declared, relation, &relation.expression, 0, &mut edges);
-                edges
-            })
-            .collect();
-        Self { edges }
-    }
-
-    /// A relation with too many exclusions behind it. Relations that ask each other in a loop
-    /// count as one: loops through exclusions are evaluated by other means.
-    fn too_deep(&self) -> Option<At> {
-        let component = self.components();
-        // A component is numbered after every component it leads to.
-        let mut order: Vec<At> = (0..self.edges.len()).collect();
-        let number = |at: At| component.get(at).copied().unwrap_or(0);
-        order.sort_unstable_by_key(|at| number(*at));
-        let mut depth = vec![0_u32; self.edges.len()];
-        for at in order {
-            let mut deepest = 0;
-            for (to, exclusions) in self.edges.get(at).into_iter().flatten() {
-                if number(*to) != number(at) {
-                    deepest = deepest.max(depth.get(number(*to)).copied().unwrap_or(0) + exclusions);
-                }
-            }
+/// A relation with too many exclusions behind it. Relations that ask each other in a loop count
+/// as one: loops through exclusions are evaluated by other means.
+fn too_deep(index: &Index<'_>, targets: &Targets<'_>) -> Option<At> {
+    let edges: Vec<Vec<(At, u32)>> = index
+        .relations()
+        .iter()
+        .map(|&(declared, relation)| {
+            let mut edges = Vec::new();
+            collect(index, targets, declared, relation, &relation.expression, 0, &mut edges);
+            edges
+        })
+        .collect();
+    let leads = |at: usize, position: usize| edges.get(at)?.get(position).copied();
+    let components = Components::new(edges.len(), |at, position| {
+        // There are fewer relations than kinds, and kinds fit sixteen bits.
+        leads(at as usize, position).and_then(|(to, _)| u32::try_from(to).ok())
+    });
+    let number = |at: At| u32::try_from(at).map_or(0, |at| components.of(at) as usize);
+    let mut depth = vec![0_u32; components.len()];
+    // What a component leads to comes before it.
+    for component in 0..components.len() {
+        for at in components.nodes(component) {
+            let at = *at as usize;
+            let deepest = edges
+                .get(at)
+                .into_iter()
+                .flatten()
+                .filter(|(to, _)| number(*to) != component)
+                .map(|(to, exclusions)| depth.get(number(*to)).copied().unwrap_or(0) + exclusions)
+                .max()
+                .unwrap_or(0);
             if deepest > MAX_EXCLUSIONS {
                 return Some(at);
             }
-            if let Some(known) = depth.get_mut(number(at)) {
+            if let Some(known) = depth.get_mut(component) {
                 *known = (*known).max(deepest);
             }
         }
-        None
     }
-
-    /// Strongly connected components (Tarjan), on the heap.
-    fn components(&self) -> Vec<usize> {
-        const UNSEEN: usize = usize::MAX;
-        let count = self.edges.len();
-        let mut seen_at = vec![UNSEEN; count];
-        let mut lowest = vec![0; count];
-        let mut component = vec![UNSEEN; count];
-        let mut open: Vec<At> = Vec::new();
-        let (mut seen, mut components) = (0, 0);
-        for root in 0..count {
-            if seen_at.get(root) != Some(&UNSEEN) {
-                continue;
-            }
-            let mut path: Vec<(At, usize)> = vec![(root, 0)];
-            while let Some((at, next)) = path.pop() {
-                if next == 0 {
-                    set(&mut seen_at, at, seen);
-                    set(&mut lowest, at, seen);
-                    seen += 1;
-                    open.push(at);
-                }
-                let edge = self.edges.get(at).and_then(|edges| edges.get(next));
-                if let Some((to, _)) = edge {
-                    path.push((at, next + 1));
-                    if seen_at.get(*to) == Some(&UNSEEN) {
-                        path.push((*to, 0));
-                    } else if component.get(*to) == Some(&UNSEEN) {
-                        lower(&mut lowest, at, seen_at.get(*to).copied().unwrap_or(0));
-                    }
-                    continue;
-                }
-                if lowest.get(at) == seen_at.get(at) {
-                    while let Some(member) = open.pop() {
-                        set(&mut component, member, components);
-                        if member == at {
-                            break;
-                        }
-                    }
-                    components += 1;
-                }
-                if let Some((parent, _)) = path.last() {
-                    let reached = lowest.get(at).copied().unwrap_or(0);
-                    lower(&mut lowest, *parent, reached);
-                }
-            }
-        }
-        component
-    }
+    None
 }
 
-fn set(values: &mut [usize], at: usize, value: usize) {
-    if let Some(slot) = values.get_mut(at) {
-        *slot = value;
-    }
-}
-
-fn lower(values: &mut [usize], at: usize, value: usize) {
-    if let Some(slot) = values.get_mut(at) {
-        *slot = (*slot).min(value);
-    }
-}
-
-/// Recursion is bounded by the nesting of definitions.
+/// Every relation that a definition asks, and behind how many `but not` of it. Recursion is
+/// bounded by the nesting of definitions.
 fn collect(
     index: &Index<'_>,
     targets: &Targets<'_>,
