@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod ask;
+mod conformance;
 mod datastore;
 mod feed;
 mod grpc;
 mod language;
 mod layering;
+mod oracle;
 mod postgres;
 mod postgres_server;
 mod shared;
