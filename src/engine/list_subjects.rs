@@ -38,6 +38,7 @@ pub struct ListSubjects {
     memo: Memo,
     found: Vec<FoundSubject>,
     count: u64,
+    uncertain: bool,
     work: Work,
 }
 
@@ -73,6 +74,7 @@ impl ListSubjects {
             memo: Memo::new(),
             found: Vec::new(),
             count: 0,
+            uncertain: false,
             work: Work::default(),
         }
     }
@@ -102,6 +104,13 @@ impl ListSubjects {
         self.work
     }
 
+    /// Whether a tuple was met whose condition cannot be decided, even if no result depends on it.
+    /// OpenFGA fails such a list, so whoever answers in its stead must know.
+    #[must_use]
+    pub fn met_uncertain(&self) -> bool {
+        self.uncertain
+    }
+
     fn advance<V: View>(&mut self, scope: &Scope<'_, V>, mut meter: Meter<'_>) -> Result<(), Stop> {
         let root = Goal::relation(scope.rules, self.object, self.relation);
         loop {
@@ -118,6 +127,7 @@ impl ListSubjects {
                     if let (false, Some(limit)) = (program.cut.is_empty(), scope.limits.depth) {
                         return Err(EngineError::DepthExceeded { limit }.into());
                     }
+                    self.uncertain = program.is_uncertain();
                     let mut named: Vec<u32> = program
                         .facts
                         .iter()

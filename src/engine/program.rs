@@ -113,6 +113,13 @@ impl Program {
         }
     }
 
+    /// Whether any tuple of it is uncertain.
+    pub(super) fn is_uncertain(&self) -> bool {
+        let unknown = |truth: Truth| truth == Truth::Unknown;
+        self.facts.iter().any(|fact| unknown(fact.truth))
+            || self.nodes.iter().any(|node| node.leads_to.iter().any(|(_, truth)| unknown(*truth)))
+    }
+
     fn bytes(&self) -> usize {
         self.nodes.len() * Self::NODE_BYTES
             + self.edges * 2 * size_of::<(u32, Truth)>()

@@ -89,11 +89,6 @@ impl World {
             .ok_or_else(|| failure(codes.1, format!("no relation {relation}")))
     }
 
-    fn subject(&self, view: &mut QuestionView, subject: &str) -> Result<SubjectNode, Failure> {
-        let subject: Subject = subject.parse().map_err(|error| failure(2000, error))?;
-        view.subject(&subject).ok_or_else(|| failure(2000, format!("no subject type {subject}")))
-    }
-
     fn scope<'a>(
         &'a self,
         view: &'a QuestionView,
@@ -107,7 +102,7 @@ impl World {
         let object: Object = object.parse().map_err(|error| failure(2000, error))?;
         let relation = self.relation(object.object_type().as_str(), relation, (2000, 2000))?;
         let mut view = self.view(asked)?;
-        let subject = self.subject(&mut view, subject)?;
+        let subject = subject_node(&mut view, subject)?;
         let object = view.object(&object);
         let limits = Limits::openfga();
         let scope = self.scope(&view, asked, &limits);
@@ -124,7 +119,7 @@ impl World {
     ) -> Result<Vec<String>, Failure> {
         let relation = self.relation(object_type, relation, (2021, 2022))?;
         let mut view = self.view(asked)?;
-        let subject = self.subject(&mut view, subject)?;
+        let subject = subject_node(&mut view, subject)?;
         let limits = Limits::openfga();
         let scope = self.scope(&view, asked, &limits);
         let (mut memo, mut search) = (Memo::default(), ListObjects::new(subject, relation));
@@ -167,6 +162,9 @@ impl World {
         let scope = self.scope(&view, asked, &limits);
         let mut search = ListSubjects::new(object, relation, self.rules.kind_id(kind));
         run(asked.slice, |fuel| search.run(&scope, fuel))?;
+        if search.met_uncertain() {
+            return Err(failure(2000, "a tuple met lacks condition parameters"));
+        }
         let mut subjects = vec![];
         for found in search.take_found() {
             if allowed(&found.verdict)? {
@@ -175,6 +173,11 @@ impl World {
         }
         Ok(subjects)
     }
+}
+
+fn subject_node(view: &mut QuestionView, subject: &str) -> Result<SubjectNode, Failure> {
+    let subject: Subject = subject.parse().map_err(|error| failure(2000, error))?;
+    view.subject(&subject).ok_or_else(|| failure(2000, format!("no subject type {subject}")))
 }
 
 /// A verdict that depends on what is missing is an error there.

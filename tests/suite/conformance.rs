@@ -203,7 +203,8 @@ fn openfga_server_cases() {
     for name in ["consolidated_1_1_tests.yaml", "abac_tests.yaml"] {
         let path = root.join("openfga/openfga/assets/tests").join(name);
         let text = std::fs::read_to_string(&path).unwrap();
-        let file: File = serde_saphyr::from_str_with_options(&text, options()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let file: File = serde_saphyr::from_str_with_options(&text, options())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         for test in &file.tests {
             run(test, false, &mut tally);
             let twin = test.stages.len() == 1

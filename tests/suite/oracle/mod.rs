@@ -10,7 +10,7 @@
 mod model;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -39,6 +39,7 @@ type Userset = (usize, usize, usize);
 struct Tally {
     worlds: AtomicU64,
     checks: AtomicU64,
+    allowed: AtomicU64,
     conditional: AtomicU64,
     errors: AtomicU64,
     lists: AtomicU64,
@@ -68,10 +69,11 @@ fn random_worlds() {
         }
     });
     println!(
-        "oracle: {} worlds from seed {seed}: {} questions of Check ({} conditional, {} errors), each with a \
+        "oracle: {} worlds from seed {seed}: {} questions of Check ({} allowed, {} conditional, {} errors), each with a \
          fresh and a shared memo, and {} lists agree with the model",
         tally.worlds.load(Relaxed),
         tally.checks.load(Relaxed),
+        tally.allowed.load(Relaxed),
         tally.conditional.load(Relaxed),
         tally.errors.load(Relaxed),
         tally.lists.load(Relaxed),
@@ -153,6 +155,7 @@ fn judge(seed: u64, tally: &Tally) {
         model: Model::new(&world),
         ground: Ground::new(&world),
         rng: StdRng::seed_from_u64(seed ^ 0x5eed),
+        solutions: HashMap::new(),
         world: &world,
         tally,
     };
@@ -176,6 +179,8 @@ struct Judge<'a> {
     model: Model<'a>,
     ground: Ground,
     rng: StdRng,
+    /// What the model found out about subjects that are listed.
+    solutions: HashMap<Subject, Solution>,
     tally: &'a Tally,
 }
 
@@ -205,7 +210,8 @@ impl Judge<'_> {
             self.check(*userset, subject, &wanted, &mut shared, "shared memo");
             self.tally.checks.fetch_add(1, Relaxed);
             match wanted {
-                Answer::Allowed | Answer::Denied => {}
+                Answer::Allowed => drop(self.tally.allowed.fetch_add(1, Relaxed)),
+                Answer::Denied => {}
                 Answer::Conditional(_) => drop(self.tally.conditional.fetch_add(1, Relaxed)),
                 Answer::Error => drop(self.tally.errors.fetch_add(1, Relaxed)),
             }
@@ -369,8 +375,9 @@ impl Judge<'_> {
         }
     }
 
-    fn answer(&self, userset: Userset, subject: Subject) -> Answer {
-        self.model.answer(&self.model.solve(subject), subject, userset)
+    fn answer(&mut self, userset: Userset, subject: Subject) -> Answer {
+        let solution = self.solutions.entry(subject).or_insert_with(|| self.model.solve(subject));
+        self.model.answer(solution, subject, userset)
     }
 }
 

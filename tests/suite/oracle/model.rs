@@ -32,22 +32,26 @@ type Goal = usize;
 
 #[derive(Debug, Clone)]
 enum Node {
-    Relation(usize, usize),
-    This(usize, usize),
-    Computed(usize, usize),
-    From(usize, usize, usize),
+    /// By name; the type is the goal's.
+    Relation(usize),
+    This(usize),
+    Computed(usize),
+    /// Tupleset and relation asked.
+    From(usize, usize),
     Or(Vec<usize>),
     And(Vec<usize>),
     Not(usize, usize),
 }
 
+/// A tuple and what it is worth.
+type Weighed<'a> = (&'a Fact, Worth);
+
 pub struct Model<'a> {
-    world: &'a World,
     nodes: Vec<Node>,
     /// Per (type, name): the node of the relation, and of its expression.
     relation: Vec<Vec<Option<(usize, usize)>>>,
     /// Tuples that count, by (type, id, name) of their object and relation.
-    facts: BTreeMap<(usize, usize, usize), Vec<(&'a Fact, Worth)>>,
+    facts: BTreeMap<(usize, usize, usize), Vec<Weighed<'a>>>,
     /// All goals: type, id, node.
     goals: Vec<(usize, usize, usize)>,
     /// Per node: the goal of the object with id 0.
@@ -59,13 +63,13 @@ impl<'a> Model<'a> {
         let types = world.objects.len();
         let relation = vec![vec![None; NAMES]; types];
         let mut model =
-            Self { world, nodes: vec![], relation, facts: BTreeMap::new(), goals: vec![], first: vec![] };
+            Self { nodes: vec![], relation, facts: BTreeMap::new(), goals: vec![], first: vec![] };
         for object_type in 0..types {
             for name in 0..NAMES {
                 if let Some(relation) = &world.relations[object_type][name] {
-                    model.nodes.push(Node::Relation(object_type, name));
+                    model.nodes.push(Node::Relation(name));
                     let node = model.nodes.len() - 1;
-                    let expression = model.add(object_type, name, &relation.expr);
+                    let expression = model.add(name, &relation.expr);
                     model.relation[object_type][name] = Some((node, expression));
                     for node in node..model.nodes.len() {
                         model.first.push(model.goals.len());
@@ -97,22 +101,18 @@ impl<'a> Model<'a> {
         self.first[node] + id
     }
 
-    fn facts(&self, object_type: usize, id: usize, name: usize) -> &[(&'a Fact, Worth)] {
+    fn facts(&self, object_type: usize, id: usize, name: usize) -> &[Weighed<'a>] {
         self.facts.get(&(object_type, id, name)).map_or(&[], Vec::as_slice)
     }
 
-    fn add(&mut self, object_type: usize, name: usize, expr: &Expr) -> usize {
+    fn add(&mut self, name: usize, expr: &Expr) -> usize {
         let node = match expr {
-            Expr::This => Node::This(object_type, name),
-            Expr::Computed(other) => Node::Computed(object_type, *other),
-            Expr::From(tupleset, computed) => Node::From(object_type, *tupleset, *computed),
-            Expr::Or(operands) => Node::Or(operands.iter().map(|e| self.add(object_type, name, e)).collect()),
-            Expr::And(operands) => {
-                Node::And(operands.iter().map(|e| self.add(object_type, name, e)).collect())
-            }
-            Expr::Not(base, subtract) => {
-                Node::Not(self.add(object_type, name, base), self.add(object_type, name, subtract))
-            }
+            Expr::This => Node::This(name),
+            Expr::Computed(other) => Node::Computed(*other),
+            Expr::From(tupleset, computed) => Node::From(*tupleset, *computed),
+            Expr::Or(operands) => Node::Or(operands.iter().map(|e| self.add(name, e)).collect()),
+            Expr::And(operands) => Node::And(operands.iter().map(|e| self.add(name, e)).collect()),
+            Expr::Not(base, subtract) => Node::Not(self.add(name, base), self.add(name, subtract)),
         };
         self.nodes.push(node);
         self.nodes.len() - 1
@@ -163,23 +163,23 @@ impl<'a> Model<'a> {
             Worth::Missing(_) | Worth::Error => possible,
         };
         match &self.nodes[node] {
-            Node::Relation(_, name) => {
+            Node::Relation(name) => {
                 subject == Subject::Userset(object_type, id, *name)
                     || self.relation[object_type][*name]
                         .is_some_and(|(_, expression)| holds[self.goal(id, expression)])
             }
-            Node::This(_, name) => {
+            Node::This(name) => {
                 self.facts(object_type, id, *name).iter().filter(|(_, worth)| counts(worth)).any(
                     |(fact, _)| {
-                        self.matches(subject, fact.subject)
+                        Self::matches(subject, fact.subject)
                             || self.through(fact.subject).is_some_and(|goal| holds[goal])
                     },
                 )
             }
-            Node::Computed(_, name) => {
+            Node::Computed(name) => {
                 self.relation[object_type][*name].is_some_and(|(node, _)| holds[self.goal(id, node)])
             }
-            Node::From(_, tupleset, computed) => self
+            Node::From(tupleset, computed) => self
                 .facts(object_type, id, *tupleset)
                 .iter()
                 .filter(|(_, worth)| counts(worth))
@@ -191,7 +191,7 @@ impl<'a> Model<'a> {
     }
 
     /// Whether a tuple's subject is the subject asked about, or a wildcard that covers it.
-    fn matches(&self, asked: Subject, stored: Subject) -> bool {
+    fn matches(asked: Subject, stored: Subject) -> bool {
         asked == stored
             || matches!((asked, stored), (Subject::Object(t, _), Subject::Wildcard(of)) if t == of)
     }
@@ -238,23 +238,30 @@ impl<'a> Model<'a> {
             let (object_type, id, node) = self.goals[goal];
             let mut next: Vec<Goal> = vec![];
             match &self.nodes[node] {
-                Node::Relation(_, name) => {
+                Node::Relation(name) => {
                     next.extend(
                         self.relation[object_type][*name].map(|(_, expression)| self.goal(id, expression)),
                     );
                 }
-                Node::Computed(_, name) => {
+                Node::Computed(name) => {
                     next.extend(self.relation[object_type][*name].map(|(node, _)| self.goal(id, node)));
                 }
                 Node::Or(operands) | Node::And(operands) => {
                     next.extend(operands.iter().map(|operand| self.goal(id, *operand)));
                 }
                 Node::Not(base, subtract) => next.extend([self.goal(id, *base), self.goal(id, *subtract)]),
-                Node::This(_, name) | Node::From(_, name, _) => {
+                Node::This(name) | Node::From(name, _) => {
                     for (fact, worth) in self.facts(object_type, id, *name) {
                         let (goal, direct) = match &self.nodes[node] {
-                            Node::From(_, _, computed) => (self.parent(fact.subject, *computed), false),
-                            _ => (self.through(fact.subject), self.matches(subject, fact.subject)),
+                            Node::From(_, computed) => (self.parent(fact.subject, *computed), false),
+                            Node::Relation(_)
+                            | Node::This(_)
+                            | Node::Computed(_)
+                            | Node::Or(_)
+                            | Node::And(_)
+                            | Node::Not(..) => {
+                                (self.through(fact.subject), Self::matches(subject, fact.subject))
+                            }
                         };
                         if direct || goal.is_some_and(|goal| solution.hi[goal]) {
                             match worth {

@@ -108,7 +108,7 @@ impl World {
     pub fn random(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let types = rng.random_range(2..=4);
-        let conditions = (0..if std::env::var("NOCOND").is_ok() { 0 } else { rng.random_range(0..=2) })
+        let conditions = (0..[0, 1, 1, 2, 2][rng.random_range(0..5)])
             .map(|_| {
                 let (p, q) = (rng.random_range(0..PARAMETERS), rng.random_range(0..PARAMETERS));
                 match rng.random_range(0..4) {
@@ -168,7 +168,7 @@ impl World {
                 relations[object_type][name] = Some(Relation { expr, accepts });
             }
         }
-        let objects: Vec<usize> = (0..types).map(|_| rng.random_range(1..=3)).collect();
+        let objects: Vec<usize> = (0..types).map(|_| rng.random_range(1..=2)).collect();
         let mut world =
             Self { seed, relations, conditions, objects, facts: vec![], context: BTreeMap::new() };
         for parameter in 0..PARAMETERS {
@@ -182,7 +182,7 @@ impl World {
 
     fn random_facts(&mut self, rng: &mut StdRng) {
         let types = self.objects.len();
-        for _ in 0..rng.random_range(0..=24) {
+        for _ in 0..rng.random_range(4..=30) {
             let object_type = rng.random_range(1..types);
             let relation = rng.random_range(0..NAMES);
             let Some(definition) = self.relations[object_type][relation].clone() else { continue };
@@ -209,7 +209,7 @@ impl World {
             let condition = accepts.condition.map(|condition| {
                 let mut context = BTreeMap::new();
                 for parameter in parameters(self.conditions[condition]) {
-                    if rng.random_bool(0.4) {
+                    if rng.random_bool(0.3) {
                         context.insert(parameter, rng.random_range(0..3));
                     }
                 }
@@ -412,7 +412,7 @@ impl World {
 }
 
 fn maybe_condition(rng: &mut StdRng, conditions: &[Formula]) -> Option<usize> {
-    (!conditions.is_empty() && rng.random_bool(0.35)).then(|| rng.random_range(0..conditions.len()))
+    (!conditions.is_empty() && rng.random_bool(0.5)).then(|| rng.random_range(0..conditions.len()))
 }
 
 fn random_accepts(
