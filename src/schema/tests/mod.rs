@@ -724,3 +724,20 @@ fn json_puts_direct_members_first_and_refuses_what_has_no_text() {
          in its definition, once"
     );
 }
+
+#[test]
+fn a_mistake_in_an_expression_is_underlined_in_the_file() {
+    let underlined = |condition: &str| -> Vec<(String, usize)> {
+        let text = with_condition(condition);
+        let found = parse(&text).expect_err("a mistake");
+        let place = |item: &Diagnostic| item.place.clone().expect("a place");
+        assert!(found.items().iter().all(|item| item.kind == Kind::InvalidCondition), "{found}");
+        found.items().iter().map(|item| (text[place(item).span].to_owned(), place(item).line)).collect()
+    };
+    // Comments are cut before the expression is compiled; places still count in the file.
+    let found =
+        underlined("(x: int) {\n  # é\n  x < 10 && // and\n    gone == 'a # b' # here\n    || lost\n}");
+    assert_eq!(found, [("gone".to_owned(), 9), ("lost".to_owned(), 10)]);
+    assert_eq!(underlined("(x: int) { x }"), [("x".to_owned(), 6)]);
+    assert_eq!(underlined("(x: int) { x == }").len(), 1);
+}
