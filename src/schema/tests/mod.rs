@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod json;
+mod limits;
 mod round_trip;
 
 /// What is reported of a text: message, hint and the text underlined, in order.
@@ -602,127 +604,6 @@ fn a_long_line_is_cut_around_the_mistake() {
     let lines: Vec<&str> = rendered.lines().collect();
     let column = |line: &str, wanted: char| line.chars().position(|c| c == wanted).expect("shown");
     assert_eq!(column(lines[3], 'g'), column(lines[4], '^'), "{rendered}");
-}
-
-#[test]
-fn exclusions_behind_one_another_are_bounded() {
-    let chain = |length: usize| {
-        let mut definition = String::from(": a");
-        for number in 0..length {
-            let before = if number == 0 { "x".to_owned() } else { format!("y{}", number - 1) };
-            definition += &format!("\n    define y{number}: b but not {before}");
-        }
-        definition
-    };
-    check_definition(&chain(32), &[]);
-    check_definition(
-        &chain(33),
-        &[(
-            "`y32` of type `doc` has more than 32 `but not` behind one another",
-            "an `or` of what is excluded says the same in one step",
-            "y32",
-        )],
-    );
-    // A loop through an exclusion is one step, however often it could be followed.
-    check_definition(": a or z\n    define y: b but not x\n    define z: c but not y", &[]);
-}
-
-#[test]
-fn parentheses_nest_as_deep_as_is_allowed() {
-    let nested = |depth: usize| format!(": {}a{}", "(".repeat(depth), ")".repeat(depth));
-    check_definition(&nested(MAX_NESTING), &[]);
-    check_definition(
-        &nested(MAX_NESTING + 1),
-        &[(
-            "parentheses are nested too deeply: at most 64 levels are allowed",
-            "give the inner part a relation of its own",
-            "(",
-        )],
-    );
-    let mut definition = "a".to_owned();
-    for level in 0..MAX_NESTING {
-        definition = format!("b {} ({definition})", if level % 2 == 0 { "and" } else { "or" });
-    }
-    let schema =
-        parse(&with_definition(&format!(": {definition}"))).unwrap_or_else(|found| panic!("{found}"));
-    assert_eq!(parse(&print(&schema).unwrap()).unwrap(), schema);
-    assert_eq!(from_json(&to_json(&schema)).unwrap(), schema);
-}
-
-#[test]
-fn json_says_which_definition_is_wrong() {
-    let json = serde_json::json!({
-        "schema_version": "1.1",
-        "unknown": "is ignored",
-        "type_definitions": [
-            { "type": "user" },
-            {
-                "type": "doc",
-                "relations": {
-                    "a": { "this": {} },
-                    "b": { "union": { "child": [{ "computed_userset": { "relation": "ghost" } }] } },
-                    "c": {},
-                    "d": { "computedUserset": { "object": "", "relation": "a" } },
-                },
-                "metadata": { "relations": {
-                    "a": { "directly_related_user_types": [{ "type": "user", "condition": "" }, { "type": "user", "wildcard": {}, "relation": "x" }] },
-                    "d": { "directly_related_user_types": [{ "type": "user" }] },
-                } },
-            },
-        ],
-        "conditions": { "k": { "name": "k", "expression": "true", "parameters": { "x": { "type_name": "TYPE_NAME_LIST" } } } },
-    });
-    let found = from_json(&json).unwrap_err();
-    let found: Vec<_> = found
-        .items()
-        .iter()
-        .map(|item| (item.within.as_deref().unwrap_or(""), item.message.as_str()))
-        .collect();
-    assert_eq!(
-        found,
-        [
-            ("relation doc#a", "the restriction to `user` has a wildcard and the relation `x`"),
-            ("relation doc#c", "a relation has no rewrite"),
-            ("condition k", "`list` needs exactly one type for what is in it, as in `list<string>`"),
-            ("relation doc#b", "relation `ghost` does not exist on type `doc`"),
-            ("relation doc#d", "relation `d` has type restrictions but no direct members"),
-        ]
-    );
-    assert!(from_json(&json).unwrap_err().to_string().contains("--> in relation doc#c\n"));
-}
-
-#[test]
-fn json_puts_direct_members_first_and_refuses_what_has_no_text() {
-    let model = |rewrite: serde_json::Value| {
-        let json = serde_json::json!({
-            "schema_version": "1.1",
-            "type_definitions": [
-                { "type": "user" },
-                {
-                    "type": "doc",
-                    "relations": { "a": { "this": {} }, "x": rewrite },
-                    "metadata": { "relations": {
-                        "a": { "directly_related_user_types": [{ "type": "user" }] },
-                        "x": { "directly_related_user_types": [{ "type": "user" }] },
-                    } },
-                },
-            ],
-        });
-        from_json(&json).unwrap_or_else(|found| panic!("{found}"))
-    };
-    let (this, a) =
-        (serde_json::json!({ "this": {} }), serde_json::json!({ "computedUserset": { "relation": "a" } }));
-    let schema =
-        model(serde_json::json!({ "union": { "child": [a, { "intersection": { "child": [a, this] } }] } }));
-    assert!(print(&schema).unwrap().contains("define x: ([user] and a) or a\n"));
-    assert_eq!(parse(&print(&schema).unwrap()).unwrap(), schema);
-
-    let schema = model(serde_json::json!({ "difference": { "base": a, "subtract": this } }));
-    assert_eq!(
-        print(&schema).unwrap_err().to_string(),
-        "relation `x` of type `doc` cannot be written in the schema language: its direct members must stand first \
-         in its definition, once"
-    );
 }
 
 #[test]
