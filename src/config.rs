@@ -180,7 +180,7 @@ pub struct RequestLimits {
     pub note_chars: usize,
     /// Contextual tuples of one question. Default 1,000.
     pub contextual_tuples: usize,
-    /// Questions of one BatchCheck. Default 10,000.
+    /// Questions of one `BatchCheck`. Default 10,000.
     pub batch_items: usize,
     /// Results of one page. Default 10,000.
     pub page_size: u32,

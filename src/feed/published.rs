@@ -79,6 +79,19 @@ pub struct At {
     pub(super) undone: Vec<Arc<LogEntry>>,
 }
 
+impl From<Arc<Published>> for At {
+    /// The revision that is published.
+    fn from(published: Arc<Published>) -> Self {
+        Self {
+            revision: published.revision,
+            write_tag: published.write_id.tag(),
+            schema: published.schema.clone(),
+            undone: Vec::new(),
+            published,
+        }
+    }
+}
+
 impl At {
     /// The tuples of the revision under a schema, usually [`At::schema`].
     #[must_use]

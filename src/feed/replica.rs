@@ -116,14 +116,7 @@ impl Replica {
     pub async fn at(&self, revision: Revision) -> Result<At, FeedError> {
         let published = self.published()?;
         if revision == published.revision {
-            let write_tag = published.write_id.tag();
-            return Ok(At {
-                revision,
-                write_tag,
-                schema: published.schema.clone(),
-                published,
-                undone: Vec::new(),
-            });
+            return Ok(At::from(published));
         }
         if revision > published.revision {
             return Err(FeedError::Behind { wanted: revision, newest: published.revision });

@@ -25,21 +25,30 @@ pub async fn resolve(
     asked: Option<proto::Consistency>,
 ) -> Result<At, Error> {
     match asked.and_then(|asked| asked.requirement) {
-        None | Some(Requirement::MinimizeLatency(())) => newest_here(node, replica).await,
-        Some(Requirement::AtLeast(text)) => {
-            at_least(
-                node,
-                call,
-                replica,
-                ours(node, replica, "consistency.at_least", &text)?,
-                "consistency.at_least",
-            )
-            .await
+        None | Some(Requirement::MinimizeLatency(())) => newest_here(node, replica),
+        Some(requirement) => Box::pin(waited_for(node, call, replica, requirement)).await,
+    }
+}
+
+async fn waited_for(
+    node: &Node,
+    call: &Call,
+    replica: &Arc<Replica>,
+    requirement: Requirement,
+) -> Result<At, Error> {
+    const AT_LEAST: &str = "consistency.at_least";
+    const EXACT: &str = "consistency.exact";
+    match requirement {
+        Requirement::MinimizeLatency(()) => newest_here(node, replica),
+        Requirement::AtLeast(text) => {
+            let zookie = ours(node, replica, AT_LEAST, &text)?;
+            at_least(node, call, replica, zookie, AT_LEAST).await
         }
-        Some(Requirement::Exact(text)) => {
-            exactly(node, call, replica, ours(node, replica, "consistency.exact", &text)?).await
+        Requirement::Exact(text) => {
+            let zookie = ours(node, replica, EXACT, &text)?;
+            exactly(node, call, replica, zookie.revision, zookie.write, EXACT).await
         }
-        Some(Requirement::Full(())) => newest(node, call, replica).await,
+        Requirement::Full(()) => newest(node, call, replica).await,
     }
 }
 
@@ -51,13 +60,12 @@ pub fn ours(node: &Node, replica: &Replica, field: &'static str, text: &str) -> 
 }
 
 /// The newest revision in memory, refused when the node may be far behind.
-async fn newest_here(node: &Node, replica: &Arc<Replica>) -> Result<At, Error> {
+fn newest_here(node: &Node, replica: &Replica) -> Result<At, Error> {
     let (age, bound) = (replica.staleness(), node.config().feed.max_staleness);
     if age > bound {
         return Err(Error::Stale { age, bound });
     }
-    let revision = replica.published()?.revision;
-    at(node, replica, revision).await
+    Ok(At::from(replica.published()?))
 }
 
 /// A revision at least as new as a zookie, once the zookie is known to be of this history.
@@ -68,8 +76,7 @@ pub async fn at_least(
     zookie: Zookie,
     field: &'static str,
 ) -> Result<At, Error> {
-    let published = verified(node, call, replica, zookie, field).await?;
-    at(node, replica, published.revision).await
+    Ok(At::from(verified(node, call, replica, zookie, field).await?))
 }
 
 /// Waits for the revision of a zookie, and sees that it is of the history memory follows.
@@ -81,24 +88,33 @@ async fn verified(
     field: &'static str,
 ) -> Result<Arc<Published>, Error> {
     let published = wait_for(call, replica, zookie.revision).await?;
-    let known = match published.write_tag(zookie.revision) {
-        Some(tag) => tag == zookie.write,
-        None => {
-            let replica = Arc::clone(replica);
-            node.in_background(async move { replica.recognises(zookie.revision, zookie.write).await })
-                .await??
-        }
+    let known = if let Some(tag) = published.write_tag(zookie.revision) {
+        tag == zookie.write
+    } else {
+        let replica = Arc::clone(replica);
+        node.in_background(async move { replica.recognises(zookie.revision, zookie.write).await }).await??
     };
     if known { Ok(published) } else { Err(Error::HistoryLost { field }) }
 }
 
-async fn exactly(node: &Node, call: &Call, replica: &Arc<Replica>, zookie: Zookie) -> Result<At, Error> {
-    wait_for(call, replica, zookie.revision).await?;
-    let at = at(node, replica, zookie.revision).await?;
-    if at.write_tag != zookie.write {
-        return Err(Error::HistoryLost { field: "consistency.exact" });
-    }
-    Ok(at)
+/// One revision of one history, through the undo overlay if it is not the newest.
+async fn exactly(
+    node: &Node,
+    call: &Call,
+    replica: &Arc<Replica>,
+    revision: Revision,
+    write: [u8; 8],
+    field: &'static str,
+) -> Result<At, Error> {
+    wait_for(call, replica, revision).await?;
+    // Its schema may have to be read from the record.
+    let replica = Arc::clone(replica);
+    let at = match node.in_background(async move { replica.at(revision).await }).await? {
+        // Memory had it a moment ago: it was rewound since.
+        Err(FeedError::Behind { .. }) => return Err(Error::Feed(FeedError::HistoryDiverged)),
+        outcome => outcome?,
+    };
+    if at.write_tag == write { Ok(at) } else { Err(Error::HistoryLost { field }) }
 }
 
 /// Everything acknowledged before the call: what the database says now, and then in memory. The
@@ -106,18 +122,12 @@ async fn exactly(node: &Node, call: &Call, replica: &Arc<Replica>, zookie: Zooki
 pub async fn newest(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<At, Error> {
     let (feed, store) = (Arc::clone(node.feed()), replica.store());
     let head = node.in_background(async move { feed.head(store).await }).await??;
-    let published = wait_for(call, replica, head.revision).await?;
-    at(node, replica, published.revision).await
+    Ok(At::from(wait_for(call, replica, head.revision).await?))
 }
 
 /// The revision a cursor is pinned to, on whichever node the next page is asked.
 pub async fn pinned(node: &Node, call: &Call, replica: &Arc<Replica>, pin: &Pin) -> Result<At, Error> {
-    wait_for(call, replica, pin.revision).await?;
-    let at = at(node, replica, pin.revision).await?;
-    if at.write_tag != pin.write {
-        return Err(Error::HistoryLost { field: "cursor" });
-    }
-    Ok(at)
+    exactly(node, call, replica, pin.revision, pin.write, "cursor").await
 }
 
 /// Waits for the revision a cursor is pinned to, without looking at the tuples of it: they are
@@ -131,20 +141,6 @@ pub async fn recognised(node: &Node, call: &Call, replica: &Arc<Replica>, pin: &
 /// not come.
 async fn wait_for(call: &Call, replica: &Arc<Replica>, revision: Revision) -> Result<Arc<Published>, Error> {
     Ok(replica.at_least(revision, call.deadline.early().into_std()).await?)
-}
-
-/// The store at a revision that memory has.
-async fn at(node: &Node, replica: &Arc<Replica>, revision: Revision) -> Result<At, Error> {
-    // The newest costs nothing. An earlier one may have to read its schema from the record.
-    let replica = Arc::clone(replica);
-    if replica.published()?.revision == revision {
-        return match replica.at(revision).await {
-            // It was the newest a moment ago, and was rewound since.
-            Err(FeedError::Behind { .. }) => Err(Error::Feed(FeedError::HistoryDiverged)),
-            outcome => Ok(outcome?),
-        };
-    }
-    Ok(node.in_background(async move { replica.at(revision).await }).await??)
 }
 
 /// The zookie of the revision an answer is of.

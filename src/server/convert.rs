@@ -130,12 +130,12 @@ pub fn precondition(precondition: proto::Precondition) -> Result<Precondition, E
     let filter = precondition.filter.ok_or_else(|| {
         Error::field("filter", Reason::InvalidField, "a filter is needed; an empty one matches all")
     })?;
-    let filter = self::filter(filter).map_err(|error| error.within(format_args!("filter")))?;
+    let filter = self::filter(&filter).map_err(|error| error.within(format_args!("filter")))?;
     Ok(Precondition { filter, expectation })
 }
 
 /// A filter. A relation is only meaningful of a type, on both sides.
-pub fn filter(filter: proto::TupleFilter) -> Result<TupleFilter, Error> {
+pub fn filter(filter: &proto::TupleFilter) -> Result<TupleFilter, Error> {
     fn part<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, Error>) -> Result<Option<T>, Error> {
         if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
     }
@@ -186,7 +186,7 @@ fn value(value: prost_types::Value) -> Value {
     match value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(value)) => Value::Bool(value),
-        Some(Kind::NumberValue(number)) if number.trunc() == number && number.abs() <= MAX_EXACT => {
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() <= MAX_EXACT => {
             Value::Int(number as i64)
         }
         Some(Kind::NumberValue(number)) => Value::Double(number),
@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    fn field_of(error: Error) -> String {
+    fn field_of(error: &Error) -> String {
         error.row().violations.first().map(|violation| violation.field.clone()).unwrap_or_default()
     }
 
@@ -350,7 +350,7 @@ mod tests {
             let update = proto::Update { operation: 1, tuple: Some(wire), must_exist: false };
             let error =
                 super::update(update, &limits()).expect_err("refused").within(format_args!("updates[3]"));
-            assert_eq!(field_of(error), expected);
+            assert_eq!(field_of(&error), expected);
         };
         check(|wire| wire.object = "doc".into(), "updates[3].tuple.object");
         check(|wire| wire.relation = String::new(), "updates[3].tuple.relation");
@@ -372,27 +372,27 @@ mod tests {
     fn an_update_says_what_it_does() {
         let check = |operation: i32, must_exist: bool, expected: &str| {
             let update = proto::Update { operation, tuple: Some(wire()), must_exist };
-            assert_eq!(field_of(super::update(update, &limits()).expect_err("refused")), expected);
+            assert_eq!(field_of(&super::update(update, &limits()).expect_err("refused")), expected);
         };
         check(0, false, "operation");
         check(99, false, "operation");
         check(1, true, "must_exist");
         check(3, false, "tuple");
-        assert_eq!(field_of(update(proto::Update::default(), &limits()).expect_err("refused")), "tuple");
+        assert_eq!(field_of(&update(proto::Update::default(), &limits()).expect_err("refused")), "tuple");
     }
 
     #[test]
     fn a_filter_names_types_beside_relations() {
-        let field = |filter| field_of(super::filter(filter).expect_err("refused"));
+        let field = |filter| field_of(&super::filter(&filter).expect_err("refused"));
         let relation = |text: &str| proto::TupleFilter { relation: text.into(), ..Default::default() };
         assert_eq!(field(relation("viewer")), "object_type");
         let subject = proto::TupleFilter { subject_relation: Some("member".into()), ..Default::default() };
         assert_eq!(field(subject), "subject_type");
         let plain = proto::TupleFilter { subject_relation: Some(String::new()), ..Default::default() };
-        assert_eq!(super::filter(plain).expect("a filter").subject_relation, Some(None));
+        assert_eq!(super::filter(&plain).expect("a filter").subject_relation, Some(None));
         let control = proto::TupleFilter { object_id: "a\u{0}b".into(), ..Default::default() };
         assert_eq!(field(control), "object_id");
         let wildcard = proto::TupleFilter { subject_id: "*".into(), ..Default::default() };
-        assert_eq!(super::filter(wildcard).expect("a filter").subject_id.as_deref(), Some("*"));
+        assert_eq!(super::filter(&wildcard).expect("a filter").subject_id.as_deref(), Some("*"));
     }
 }

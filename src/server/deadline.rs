@@ -37,7 +37,7 @@ impl Deadline {
     /// The moment, where one is needed: a year ahead stands for none.
     #[must_use]
     pub fn instant(self) -> Instant {
-        self.0.unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 24 * 3_600))
+        self.0.unwrap_or_else(|| Instant::now() + Duration::from_hours(365 * 24))
     }
 
     /// A moment shortly before it: what waits until then can still say what it waited for.
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn the_header_is_read_as_the_protocol_has_it() {
-        assert_eq!(parse("2H"), Some(Duration::from_secs(7_200)));
-        assert_eq!(parse("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(parse("2H"), Some(Duration::from_hours(2)));
+        assert_eq!(parse("3M"), Some(Duration::from_mins(3)));
         assert_eq!(parse("15S"), Some(Duration::from_secs(15)));
         assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
         assert_eq!(parse("99999999u"), Some(Duration::from_micros(99_999_999)));

@@ -9,7 +9,7 @@
 //! gRPC runs on single-threaded runtimes that share the port: measured, one core each carries
 //! 40 % more than one runtime over all cores, since a connection never hops between threads.
 //!
-//! A stop goes in this order: health says NOT_SERVING; Watch streams end with `SHUTTING_DOWN`;
+//! A stop goes in this order: health says `NOT_SERVING`; Watch streams end with `SHUTTING_DOWN`;
 //! connections are told to open no more calls; calls in flight finish, within a bound; the feed
 //! stops; the record is closed.
 

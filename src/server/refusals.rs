@@ -21,14 +21,10 @@ fn translate(status: &Status) -> Option<Error> {
         return None;
     }
     let message = status.message();
-    match status.code() {
-        Code::OutOfRange | Code::ResourceExhausted => {
-            let detail = message.strip_prefix("Error, decoded message length too large: ")?;
-            Some(Error::MessageTooLarge { detail: detail.to_owned() })
-        }
-        Code::Internal if message.starts_with("failed to decode Protobuf message") => {
-            Some(Error::MalformedMessage)
-        }
-        _ => None,
+    if let Some(detail) = message.strip_prefix("Error, decoded message length too large: ") {
+        return Some(Error::MessageTooLarge { detail: detail.to_owned() });
     }
+    let undecodable =
+        status.code() == Code::Internal && message.starts_with("failed to decode Protobuf message");
+    undecodable.then_some(Error::MalformedMessage)
 }

@@ -28,6 +28,10 @@ impl Registry {
                 _ => return Ok(replica),
             }
         }
+        Box::pin(self.load(node, text)).await
+    }
+
+    async fn load(&self, node: &Node, text: &str) -> Result<Arc<Replica>, Error> {
         let store = node.find_store(text).await?;
         let feed = Arc::clone(node.feed());
         let replica = node.in_background(async move { feed.replica(store.id).await }).await??;

@@ -18,9 +18,18 @@ where
     T: Send + 'static,
     S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
 {
-    if let Progress::Done(outcome) = search(&mut node.config().slice.clone()) {
-        return Ok(outcome?);
+    match search(&mut node.config().slice.clone()) {
+        Progress::Done(outcome) => Ok(outcome?),
+        // Rare, and large: the usual call should not carry it.
+        Progress::Suspended => Box::pin(on_the_pool(node, search)).await,
     }
+}
+
+async fn on_the_pool<T, S>(node: &Node, mut search: S) -> Result<T, Error>
+where
+    T: Send + 'static,
+    S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
+{
     let seat = node.pool().seat()?;
     let slice = node.config().slice.saturating_mul(POOL_SLICES);
     loop {

@@ -107,15 +107,11 @@ impl Batch {
     /// so that memory holds what is known of one subject and not of thousands.
     fn next(&mut self) -> Option<(usize, Check)> {
         loop {
-            match self.groups.last_mut()?.pop() {
-                Some((index, Goal { object, relation, subject })) => {
-                    return Some((index, Check::new(object, relation, subject)));
-                }
-                None => {
-                    self.groups.pop();
-                    self.memo = Memo::new();
-                }
+            if let Some((index, Goal { object, relation, subject })) = self.groups.last_mut()?.pop() {
+                return Some((index, Check::new(object, relation, subject)));
             }
+            self.groups.pop();
+            self.memo = Memo::new();
         }
     }
 

@@ -55,7 +55,7 @@ impl PermissionService for Permissions {
         request: Request<proto::ListObjectsRequest>,
     ) -> Result<Response<Self::ListObjectsStream>, Status> {
         let (call, request) = self.0.listing("ListObjects", request);
-        call.stream(list_objects::list_objects(Arc::clone(&self.0), call.clone(), request)).await
+        call.stream(Box::pin(list_objects::list_objects(Arc::clone(&self.0), call.clone(), request))).await
     }
 
     type ListSubjectsStream = Answers<proto::ListSubjectsResponse>;
@@ -65,7 +65,7 @@ impl PermissionService for Permissions {
         request: Request<proto::ListSubjectsRequest>,
     ) -> Result<Response<Self::ListSubjectsStream>, Status> {
         let (call, request) = self.0.listing("ListSubjects", request);
-        call.stream(list_subjects::list_subjects(Arc::clone(&self.0), call.clone(), request)).await
+        call.stream(Box::pin(list_subjects::list_subjects(Arc::clone(&self.0), call.clone(), request))).await
     }
 
     async fn list_relations(

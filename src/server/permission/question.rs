@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 use crate::tuple::{Object, RelationName, Subject, Tuple, TypeName};
 
 /// The fields that all questions share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(super) struct Asked {
     pub(super) consistency: Option<proto::Consistency>,
     pub(super) schema_id: String,
@@ -29,7 +29,6 @@ pub(super) struct Asked {
 }
 
 /// A question's surroundings. Owns all it needs, so that a search can move between threads.
-#[derive(Clone)]
 pub(super) struct Question {
     schema: Arc<SchemaVersion>,
     view: QuestionView,
@@ -49,12 +48,12 @@ impl Question {
         replica: &Arc<Replica>,
         asked: Asked,
     ) -> Result<Self, Error> {
-        let (context, tuples) = given(&asked, &node.config().limits)?;
         let named = convert::schema_id("schema_id", &asked.schema_id)?;
+        let (context, tuples) = given(asked.context, asked.contextual_tuples, &node.config().limits)?;
         let at = consistency::resolve(node, call, replica, asked.consistency).await?;
         let schema = match (named, &at.schema) {
             (Some(id), Some(schema)) if schema.id == id => Arc::clone(schema),
-            (Some(id), _) => node.schema_version(replica, id).await?,
+            (Some(id), _) => Box::pin(node.schema_version(replica, id)).await?,
             (None, Some(schema)) => Arc::clone(schema),
             (None, None) => return Err(Error::NoSchema),
         };
@@ -69,11 +68,11 @@ impl Question {
         asked: Asked,
         pin: &Pin,
     ) -> Result<Self, Error> {
-        let (context, tuples) = given(&asked, &node.config().limits)?;
+        let (context, tuples) = given(asked.context, asked.contextual_tuples, &node.config().limits)?;
         let at = consistency::pinned(node, call, replica, pin).await?;
         let schema = match (pin.schema, &at.schema) {
             (Some(id), Some(schema)) if schema.id == id => Arc::clone(schema),
-            (Some(id), _) => node.schema_version(replica, id).await?,
+            (Some(id), _) => Box::pin(node.schema_version(replica, id)).await?,
             (None, _) => return Err(Error::NoSchema),
         };
         Self::at(node, replica, &at, schema, pin.now, context, &tuples)
@@ -90,7 +89,10 @@ impl Question {
     ) -> Result<Self, Error> {
         for (index, tuple) in tuples.iter().enumerate() {
             let field = || format!("contextual_tuples[{index}]");
-            schema.rules.validate(tuple).map_err(|source| Error::Tuple { field: field(), source })?;
+            schema
+                .rules
+                .validate(tuple)
+                .map_err(|source| Error::Tuple { field: field(), source: Box::new(source) })?;
         }
         let mut view = at.view(&schema, now);
         if !tuples.is_empty() {
@@ -177,9 +179,13 @@ impl Question {
     }
 }
 
-fn given(asked: &Asked, limits: &RequestLimits) -> Result<(Context, Vec<Tuple>), Error> {
-    let context = convert::context(asked.context.clone(), limits)?;
-    let tuples = convert::contextual_tuples(asked.contextual_tuples.clone(), limits)?;
+fn given(
+    context: Option<prost_types::Struct>,
+    tuples: Vec<proto::Tuple>,
+    limits: &RequestLimits,
+) -> Result<(Context, Vec<Tuple>), Error> {
+    let context = convert::context(context, limits)?;
+    let tuples = convert::contextual_tuples(tuples, limits)?;
     refuse_duplicates("contextual_tuples", tuples.iter().map(|tuple| &tuple.key))?;
     Ok((context, tuples))
 }

@@ -20,7 +20,7 @@ pub(super) async fn write_schema(
     request: proto::WriteSchemaRequest,
 ) -> Result<proto::WriteSchemaResponse, Error> {
     let expected = convert::schema_id("expected_schema_id", &request.expected_schema_id)?;
-    let note = tuple::note(&request.note, node.config().limits.note_chars)?;
+    let remark = tuple::note(&request.note, node.config().limits.note_chars)?;
     let compiled = text::compile(node, &request.text).await?.map_err(Error::SchemaInvalid)?;
     let replica = node.replica(&request.store).await?;
     if !request.allow_orphans {
@@ -36,7 +36,7 @@ pub(super) async fn write_schema(
     let write = Write {
         write_id: WriteId::fresh(),
         principal: Arc::clone(&call.principal),
-        note,
+        note: remark,
         idempotency: None,
         action: Action::Schema { text: request.text.into(), json: compiled.json, expected },
     };

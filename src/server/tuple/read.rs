@@ -27,7 +27,7 @@ pub(super) async fn read(
     mut request: proto::ReadRequest,
 ) -> Result<impl Stream<Item = Result<proto::ReadResponse, Error>> + Send + 'static, Error> {
     let limits = node.config().limits;
-    let filter = convert::filter(request.filter.clone().unwrap_or_default())
+    let filter = convert::filter(&request.filter.clone().unwrap_or_default())
         .map_err(|error| error.within(format_args!("filter")))?;
     let page_size = convert::page_size(request.page_size, limits.page_size)?;
     let replica = node.replica(&request.store).await?;

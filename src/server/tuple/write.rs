@@ -31,7 +31,7 @@ pub(super) async fn write(
     if request.updates.is_empty() && request.preconditions.is_empty() {
         return Err(Error::field("updates", Reason::InvalidField, "nothing to write"));
     }
-    let note = note(&request.note, limits.note_chars)?;
+    let remark = note(&request.note, limits.note_chars)?;
     let key = idempotency_key(&request.idempotency_key, limits.idempotency_key_bytes)?;
     let named = convert::schema_id("schema_id", &request.schema_id)?;
     let replica = node.replica(&request.store).await?;
@@ -64,7 +64,7 @@ pub(super) async fn write(
         let write = Write {
             write_id: WriteId::fresh(),
             principal: Arc::clone(&call.principal),
-            note: Arc::clone(&note),
+            note: Arc::clone(&remark),
             idempotency: idempotency.clone(),
             action: Action::Tuples {
                 updates: updates.clone(),
@@ -167,10 +167,12 @@ fn all_allowed(schema: Option<&SchemaVersion>, updates: &[Update]) -> Result<(),
     let schema = schema.ok_or(Error::NoSchema)?;
     for (index, update) in updates.iter().enumerate() {
         match update {
-            Update::Touch(tuple) | Update::Create(tuple) => schema
-                .rules
-                .validate(tuple)
-                .map_err(|source| Error::Tuple { field: format!("updates[{index}].tuple"), source })?,
+            Update::Touch(tuple) | Update::Create(tuple) => {
+                schema.rules.validate(tuple).map_err(|source| Error::Tuple {
+                    field: format!("updates[{index}].tuple"),
+                    source: Box::new(source),
+                })?;
+            }
             Update::Delete { .. } => {}
         }
     }

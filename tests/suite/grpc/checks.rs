@@ -1,4 +1,4 @@
-//! Check and BatchCheck.
+//! `Check` and `BatchCheck`.
 
 use relata::proto;
 use relata::proto::Verdict;
@@ -76,7 +76,7 @@ on_both! {
             context: context("amount", number(0.5)),
             ..question("doc:cond#viewer@user:dan")
         };
-        refused(server.check(request).await, Code::InvalidArgument, "CONDITION_FAILED", "");
+        refused(server.check(request).await, Code::InvalidArgument, "CONDITION_FAILED", "context");
     }
 
     async fn contextual_tuples_count_for_one_question(server) {

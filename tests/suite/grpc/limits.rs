@@ -6,7 +6,7 @@ use relata::proto;
 use relata::proto::update::Operation;
 use tonic::{Code, Request};
 
-use super::{Running, number, on_both, question, reason, refused, tuple, update};
+use super::{Running, on_both, question, reason, refused, tuple, update};
 
 on_both! {
     async fn lists_and_texts_are_bounded(server) {
@@ -65,18 +65,19 @@ struct RawCheck {
     context: Vec<u8>,
 }
 
+/// One field of a message, of the wire type that has a length.
+fn field(tag: u8, inside: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![tag << 3 | 2];
+    prost::encoding::encode_varint(inside.len() as u64, &mut bytes);
+    bytes.extend_from_slice(inside);
+    bytes
+}
+
 /// Values nested deeper than the wire format allows cannot be decoded, and take nothing down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deeply_nested_context_is_refused() {
     let server = Running::sqlite(|_| {}).await;
     server.with_schema().await;
-    /// One field of a message, of the wire type that has a length.
-    fn field(tag: u8, inside: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![tag << 3 | 2];
-        prost::encoding::encode_varint(inside.len() as u64, &mut bytes);
-        bytes.extend_from_slice(inside);
-        bytes
-    }
     // A value that is a list of a value that is a list …
     let mut value = Vec::new();
     for _ in 0..5_000 {
@@ -123,7 +124,7 @@ async fn work_and_time_are_bounded() {
     server.stop().await;
 }
 
-/// More long searches than places are refused at once, not queued behind each other.
+/// More searches than places are refused at once, not queued behind each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_pool_refuses_more_searches() {
     let server = Running::sqlite(|config| {
@@ -131,7 +132,7 @@ async fn a_full_pool_refuses_more_searches() {
         config.slice = 10;
     })
     .await;
-    // The text of a schema is read on the pool too, so it has to come from the first slice's side.
+    // The text of a schema is read on the pool as well.
     let status = server.write_schema(crate::grpc::SCHEMA).await.expect_err("no place");
     assert_eq!(
         (status.code(), reason(&status).as_str()),

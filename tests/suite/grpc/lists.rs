@@ -1,4 +1,4 @@
-//! ListObjects, ListSubjects, ListRelations and Expand.
+//! `ListObjects`, `ListSubjects`, `ListRelations` and `Expand`.
 
 use futures::TryStreamExt as _;
 use relata::proto;
@@ -80,7 +80,7 @@ on_both! {
             let messages = objects(server, request).await.expect("a page");
             found.extend(names(&messages));
             pages += 1;
-            cursor = messages.last().expect("a message").cursor.clone();
+            cursor = messages.into_iter().last().expect("a message").cursor;
             if cursor.is_empty() {
                 break;
             }
@@ -113,7 +113,7 @@ on_both! {
         loop {
             let request = proto::ListSubjectsRequest { page_size: 1, cursor, ..subjects_of("doc:1") };
             let messages = subjects(server, request).await.expect("a page");
-            cursor = messages.last().expect("a message").cursor.clone();
+            cursor.clone_from(&messages.last().expect("a message").cursor);
             paged.extend(all(messages));
             if cursor.is_empty() {
                 break;

@@ -94,7 +94,7 @@ pub struct Running {
     shutdown: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), RunError>>,
     /// Removed when the test ends.
-    _directory: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
 }
 
 impl Running {
@@ -102,7 +102,7 @@ impl Running {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("relata.db");
         let mut server = Self::on_file(path, adapt).await;
-        server._directory = Some(directory);
+        server.directory = Some(directory);
         server
     }
 
@@ -138,7 +138,7 @@ impl Running {
         }));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.connect().await.expect("the port is open");
-        Self { address, channel, shutdown: Some(shutdown), served, _directory: None }
+        Self { address, channel, shutdown: Some(shutdown), served, directory: None }
     }
 
     /// Asks the server to stop, without waiting.
@@ -152,6 +152,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.begin_stop();
         drop(self.channel);
+        let _removed_at_the_end = self.directory;
         tokio::time::timeout(Duration::from_secs(20), self.served)
             .await
             .expect("stopped in time")
@@ -236,6 +237,7 @@ pub fn question(text: &str) -> proto::CheckRequest {
     proto::CheckRequest { object, relation, subject, ..Default::default() }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as requests hold it")]
 pub fn consistency(requirement: proto::consistency::Requirement) -> Option<proto::Consistency> {
     Some(proto::Consistency { requirement: Some(requirement) })
 }
@@ -244,6 +246,7 @@ pub fn number(value: f64) -> prost_types::Value {
     prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(value)) }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as requests hold it")]
 pub fn context(name: &str, value: prost_types::Value) -> Option<prost_types::Struct> {
     Some(prost_types::Struct { fields: [(name.to_owned(), value)].into() })
 }

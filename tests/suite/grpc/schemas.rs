@@ -1,4 +1,6 @@
-//! WriteSchema, ReadSchema, ListSchemas, PlanSchema.
+//! `WriteSchema`, `ReadSchema`, `ListSchemas`, `PlanSchema`.
+
+use std::fmt::Write as _;
 
 use relata::proto;
 use tonic::{Code, Response};
@@ -74,7 +76,7 @@ on_both! {
     async fn hundreds_of_mistakes_still_fit_into_a_status(server) {
         let mut text = String::from("model\n  schema 1.1\ntype doc\n  relations\n");
         for index in 0..500 {
-            text.push_str(&format!("    define r{index}: [nothing_of_that_name_{index}]\n"));
+            writeln!(text, "    define r{index}: [nothing_of_that_name_{index}]").expect("a string grows");
         }
         let status = server.write_schema(&text).await.expect_err("refused");
         assert_eq!((status.code(), crate::grpc::reason(&status).as_str()), (Code::InvalidArgument, "SCHEMA_INVALID"));

@@ -1,27 +1,23 @@
-//! One table from every error to a gRPC status.
-//!
-//! Each row has a code, a machine-readable reason (`google.rpc.ErrorInfo`, domain `relata`), a
-//! message for people, metadata for programs, and the field at fault where there is one. Causes
-//! inside the server go to the log and never to the client. `docs/errors.md` lists the reasons.
+//! The table.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use super::cursor::CursorError;
+use super::error::Error;
+use super::reason::Reason;
+use crate::condition::ErrorCause;
 use crate::datastore::{DatastoreError, SchemaId, WriteError};
 use crate::engine::EngineError;
 use crate::feed::FeedError;
 use crate::proto;
-use crate::revision::{Revision, Zookie, ZookieError};
+use crate::revision::ZookieError;
 use crate::schema::rules::{TupleError, TupleFault};
 use crate::schema::{Diagnostics, Style};
-use crate::tuple::{ParseError, RelationName, TupleKey, TypeName};
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "relata";
@@ -31,178 +27,6 @@ pub const DOMAIN: &str = "relata";
 const MAX_MESSAGE: usize = 2_048;
 /// Most bytes of all violations together, for the same reason.
 const MAX_VIOLATIONS: usize = 3_072;
-
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// What a program branches on. Once published, a reason keeps its name and meaning.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Reason {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Reason {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// As `google.rpc.ErrorInfo` carries it.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
-    /// A field does not hold what it should.
-    InvalidField = "INVALID_FIELD",
-    /// The bytes are not the message the method takes.
-    MalformedMessage = "MALFORMED_MESSAGE",
-    /// A bound on requests or on work was exceeded.
-    LimitExceeded = "LIMIT_EXCEEDED",
-    /// The schema has no such type.
-    UnknownType = "UNKNOWN_TYPE",
-    /// The type has no such relation.
-    UnknownRelation = "UNKNOWN_RELATION",
-    /// The schema has no such condition.
-    UnknownCondition = "UNKNOWN_CONDITION",
-    /// The schema does not allow such a tuple.
-    TupleNotAllowed = "TUPLE_NOT_ALLOWED",
-    /// A write names a tuple twice.
-    DuplicateTuple = "DUPLICATE_TUPLE",
-    /// CREATE met a live tuple.
-    TupleExists = "TUPLE_EXISTS",
-    /// DELETE with `must_exist` met none.
-    TupleNotFound = "TUPLE_NOT_FOUND",
-    /// A precondition does not hold.
-    PreconditionFailed = "PRECONDITION_FAILED",
-    /// The idempotency key was used for another request.
-    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
-    /// Another schema is in force than the one named.
-    SchemaChanged = "SCHEMA_CHANGED",
-    /// The text is not a schema.
-    SchemaInvalid = "SCHEMA_INVALID",
-    /// The schema would not allow tuples that are stored.
-    SchemaOrphansTuples = "SCHEMA_ORPHANS_TUPLES",
-    /// No schema has been written yet.
-    NoSchema = "NO_SCHEMA",
-    /// There is no such schema version.
-    SchemaNotFound = "SCHEMA_NOT_FOUND",
-    /// There is no such store.
-    StoreNotFound = "STORE_NOT_FOUND",
-    /// A store of that name exists.
-    StoreExists = "STORE_EXISTS",
-    /// Not a zookie.
-    ZookieMalformed = "ZOOKIE_MALFORMED",
-    /// A zookie of another store.
-    ZookieOtherStore = "ZOOKIE_OTHER_STORE",
-    /// A zookie of another database.
-    ZookieOtherDatabase = "ZOOKIE_OTHER_DATABASE",
-    /// A zookie of a write that a failover or a restore lost.
-    ZookieHistoryLost = "ZOOKIE_HISTORY_LOST",
-    /// A zookie ahead of the database, still after waiting.
-    ZookieAhead = "ZOOKIE_AHEAD",
-    /// Not a cursor of this request.
-    CursorInvalid = "CURSOR_INVALID",
-    /// The revision is further back than the server reaches.
-    RevisionOutOfRange = "REVISION_OUT_OF_RANGE",
-    /// The changes asked for are no longer kept.
-    LogTrimmed = "LOG_TRIMMED",
-    /// The node has not been proved current for too long.
-    ReplicaStale = "REPLICA_STALE",
-    /// The node is loading the store.
-    StoreLoading = "STORE_LOADING",
-    /// The store does not fit into a node.
-    StoreTooLarge = "STORE_TOO_LARGE",
-    /// The database lost revisions that this node or stream has seen.
-    HistoryDiverged = "HISTORY_DIVERGED",
-    /// A condition cannot be evaluated.
-    ConditionFailed = "CONDITION_FAILED",
-    /// Too much is waiting already.
-    QueueFull = "QUEUE_FULL",
-    /// The write may or may not have happened.
-    OutcomeUnknown = "OUTCOME_UNKNOWN",
-    /// The record cannot be reached.
-    DatabaseUnavailable = "DATABASE_UNAVAILABLE",
-    /// The deadline passed.
-    DeadlineExceeded = "DEADLINE_EXCEEDED",
-    /// The server stops; another one, or this one later, will answer.
-    ShuttingDown = "SHUTTING_DOWN",
-    /// No token, or not one of ours.
-    Unauthenticated = "UNAUTHENTICATED",
-    /// A defect.
-    Internal = "INTERNAL",
-}
-
-/// Why a call failed: everything that can, in one type.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the table below says what each field is for")]
-pub enum Error {
-    /// A field does not hold what it should.
-    Field { field: String, reason: Reason, message: String },
-    /// A list or text is too long.
-    TooMuch { field: String, actual: usize, limit: usize, unit: &'static str },
-    /// The message is larger than the server takes.
-    MessageTooLarge { detail: String },
-    /// The message cannot be decoded.
-    MalformedMessage,
-    /// A write names a tuple twice.
-    DuplicateTuple { list: &'static str, first: usize, second: usize, key: TupleKey },
-    /// A zookie cannot be used here.
-    Zookie { field: &'static str, source: ZookieError },
-    /// A zookie is of a history that is gone.
-    HistoryLost { field: &'static str },
-    /// A zookie is still ahead of the database after waiting.
-    ZookieAhead { asked: Revision, newest: Revision },
-    /// A cursor cannot be used here.
-    Cursor(CursorError),
-    /// The changes after a revision are no longer kept.
-    LogTrimmed { floor: Revision },
-    /// The node may be behind.
-    Stale { age: Duration, bound: Duration },
-    /// The database lost revisions that a stream has shown; `fork` is the last one that counts.
-    Forked { fork: Zookie },
-    /// No schema has been written yet.
-    NoSchema,
-    /// There is no such schema version.
-    SchemaNotFound { id: SchemaId },
-    /// There is no such store.
-    StoreNotFound { store: String },
-    /// Too much is waiting already.
-    QueueFull { queue: &'static str },
-    /// The deadline passed.
-    DeadlineExceeded,
-    /// The server stops.
-    ShuttingDown,
-    /// The call carries no token.
-    NoToken,
-    /// The call carries a token that is not ours.
-    WrongToken,
-    /// The text is not a schema.
-    SchemaInvalid(Diagnostics),
-    /// Stored tuples would no longer count.
-    Orphans(Vec<proto::Orphans>),
-    /// A tuple is not one the schema allows.
-    Tuple { field: String, source: TupleError },
-    /// The schema lacks the type of an object or subject.
-    UnknownType { field: &'static str, name: TypeName },
-    /// The type lacks the relation.
-    UnknownRelation { field: &'static str, object_type: TypeName, name: RelationName },
-    /// A search could not end.
-    Engine(EngineError),
-    /// The store cannot be answered from memory, or not at the revision asked.
-    Feed(FeedError),
-    /// A write was refused.
-    Write(WriteError),
-    /// The record could not be asked.
-    Record(DatastoreError),
-    /// The record could not be changed; every write of the group failed for this.
-    Commit(Arc<DatastoreError>),
-    /// A defect.
-    Internal(anyhow::Error),
-}
 
 /// What the client sees of an error.
 #[derive(Debug)]
@@ -250,20 +74,6 @@ impl Row {
 }
 
 impl Error {
-    /// A field that does not hold what it should.
-    pub fn field(field: impl Into<String>, reason: Reason, message: impl Into<String>) -> Self {
-        Self::Field { field: field.into(), reason, message: message.into() }
-    }
-
-    /// The same error of a field further in: `tuple.object` becomes `updates[3].tuple.object`.
-    #[must_use]
-    pub fn within(mut self, outer: fmt::Arguments<'_>) -> Self {
-        if let Self::Field { field, .. } | Self::TooMuch { field, .. } = &mut self {
-            *field = format!("{outer}.{field}");
-        }
-        self
-    }
-
     /// The gRPC status code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -508,9 +318,16 @@ fn engine_row(error: &EngineError) -> Row {
             Row::new(Code::ResourceExhausted, Reason::LimitExceeded, message).with("allowed", limit)
         }
         EngineError::Condition { error, tuple } => {
-            Row::new(Code::InvalidArgument, Reason::ConditionFailed, message)
-                .with("condition", &error.condition)
-                .with("tuple", tuple)
+            let row = match error.cause {
+                ErrorCause::Context => {
+                    Row::new(Code::InvalidArgument, Reason::ConditionFailed, message).at("context")
+                }
+                ErrorCause::Expression => {
+                    Row::new(Code::FailedPrecondition, Reason::ConditionFailed, message)
+                }
+                ErrorCause::Fuel => Row::new(Code::ResourceExhausted, Reason::LimitExceeded, message),
+            };
+            row.with("condition", &error.condition).with("tuple", tuple)
         }
     }
 }
@@ -607,78 +424,4 @@ fn shorten(message: Cow<'static, str>, limit: usize) -> String {
     let mut shortened = message.get(..end).unwrap_or_default().to_owned();
     shortened.push_str(MARK);
     shortened
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.row().message)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Record(source) => Some(source),
-            Self::Commit(source) => Some(source),
-            Self::Feed(source) => Some(source),
-            Self::Internal(source) => Some(source.as_ref()),
-            _ => None,
-        }
-    }
-}
-
-impl From<WriteError> for Error {
-    fn from(error: WriteError) -> Self {
-        Self::Write(error)
-    }
-}
-
-impl From<DatastoreError> for Error {
-    fn from(error: DatastoreError) -> Self {
-        Self::Record(error)
-    }
-}
-
-impl From<FeedError> for Error {
-    fn from(error: FeedError) -> Self {
-        Self::Feed(error)
-    }
-}
-
-impl From<EngineError> for Error {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
-
-impl From<CursorError> for Error {
-    fn from(error: CursorError) -> Self {
-        Self::Cursor(error)
-    }
-}
-
-/// Refuses a list that names a tuple twice.
-pub fn refuse_duplicates<'a>(
-    list: &'static str,
-    keys: impl Iterator<Item = &'a TupleKey>,
-) -> Result<(), Error> {
-    let mut seen = HashMap::new();
-    for (second, key) in keys.enumerate() {
-        if let Some(first) = seen.insert(key, second) {
-            return Err(Error::DuplicateTuple { list, first, second, key: key.clone() });
-        }
-    }
-    Ok(())
-}
-
-/// Names the field whose text could not be parsed.
-pub trait At<T> {
-    /// The error of that field.
-    fn at(self, field: &'static str) -> Result<T, Error>;
-}
-
-impl<T> At<T> for Result<T, ParseError> {
-    fn at(self, field: &'static str) -> Result<T, Error> {
-        self.map_err(|error| Error::field(field, Reason::InvalidField, error.to_string()))
-    }
 }
