@@ -14,7 +14,7 @@ use super::status::Error;
 use crate::feed::{At, FeedError, Published, Replica};
 use crate::proto;
 use crate::proto::consistency::Requirement;
-use crate::revision::{Revision, Zookie};
+use crate::revision::{Revision, WriteId, Zookie};
 use crate::time::Timestamp;
 
 /// The revision to answer at.
@@ -88,13 +88,31 @@ async fn verified(
     field: &'static str,
 ) -> Result<Arc<Published>, Error> {
     let published = wait_for(call, replica, zookie.revision).await?;
-    let known = if let Some(tag) = published.write_tag(zookie.revision) {
-        tag == zookie.write
-    } else {
-        let replica = Arc::clone(replica);
-        node.in_background(async move { replica.recognises(zookie.revision, zookie.write).await }).await??
-    };
+    let known = is_of_history(node, replica, &published, zookie.revision, zookie.write).await?;
     if known { Ok(published) } else { Err(Error::HistoryLost { field }) }
+}
+
+/// Whether a revision was made by the write of that tag, in the history memory follows. What
+/// memory no longer knows is looked up in the record.
+pub async fn is_of_history(
+    node: &Node,
+    replica: &Arc<Replica>,
+    published: &Published,
+    revision: Revision,
+    write: [u8; 8],
+) -> Result<bool, Error> {
+    if revision == Revision::ZERO {
+        // Every history begins with it, and no write made it.
+        return Ok(write == WriteId::NIL.tag());
+    }
+    if revision > published.revision {
+        return Ok(false);
+    }
+    if let Some(known) = published.write_tag(revision) {
+        return Ok(known == write);
+    }
+    let replica = Arc::clone(replica);
+    Ok(node.in_background(async move { replica.recognises(revision, write).await }).await??)
 }
 
 /// One revision of one history, through the undo overlay if it is not the newest.

@@ -24,14 +24,28 @@ pub async fn announce(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
+/// Ends the streams of those who watch health, a moment after they were told that it is over.
+/// They would otherwise hold their connections open for as long as a stop may take.
+pub async fn hang_up(mut reporter: HealthReporter) {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for name in NAMES {
+        reporter.clear_service_status(name).await;
+    }
+}
+
 /// Judges health at intervals until it is dropped.
 pub async fn follow(node: Arc<Node>, reporter: HealthReporter) {
     let mut ticks = interval(node.config().health_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = None;
+    let mut loaded = false;
     loop {
         ticks.tick().await;
-        let verdict = judge(&node).await;
+        let verdict = match judge(&node).await {
+            Ok(()) if !loaded => load(&node).await,
+            verdict => verdict,
+        };
+        loaded |= verdict.is_ok();
         let status = if verdict.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
         if known != Some(status) {
             match verdict {
@@ -41,6 +55,16 @@ pub async fn follow(node: Arc<Node>, reporter: HealthReporter) {
             announce(&reporter, status).await;
             known = Some(status);
         }
+    }
+}
+
+/// Has the default store in memory before the first call needs it. Others are loaded when they
+/// are asked for. The load goes on between two looks at it.
+async fn load(node: &Node) -> Result<(), String> {
+    match timeout(node.config().health_timeout, node.replica("")).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("the default store cannot be loaded: {error}")),
+        Err(_) => Err("the default store is being loaded".to_owned()),
     }
 }
 

@@ -186,6 +186,7 @@ async fn serve(
             judging.abort();
             health::announce(&reporter, ServingStatus::NotServing).await;
             let _ = stop.send(true);
+            tokio::spawn(health::hang_up(reporter));
             if let Ok(outcome) = timeout(drain + Duration::from_secs(1), served).await {
                 outcome.map(|_| ())
             } else {

@@ -16,7 +16,7 @@ use crate::datastore::LogEntry;
 use crate::feed::{FeedError, Published, Replica};
 use crate::proto;
 use crate::proto::tuple_change::Operation;
-use crate::revision::{Revision, Zookie};
+use crate::revision::{Revision, WriteId, Zookie};
 use crate::server::call::Call;
 use crate::server::chunk::chunks;
 use crate::server::consistency;
@@ -145,26 +145,38 @@ impl Watching {
 
     /// Whether what was shown last is part of the history the node follows.
     async fn verify(&self, published: &Published) -> Result<(), Error> {
-        let (revision, tag) = self.position();
-        let known = match published.write_tag(revision) {
-            Some(known) => known == tag,
-            None if revision > published.revision => false,
-            None => {
-                let replica = Arc::clone(&self.replica);
-                self.node.in_background(async move { replica.recognises(revision, tag).await }).await??
-            }
-        };
-        if known { Ok(()) } else { Err(Error::Forked { fork: self.fork(published) }) }
+        let position = self.position();
+        if self.counts(published, position).await? {
+            return Ok(());
+        }
+        Err(Error::Forked { fork: self.fork(published).await? })
     }
 
-    /// The newest revision that was shown and still counts. If it is older than what is
-    /// remembered, the reader has to start over: revision zero is part of every history.
-    fn fork(&self, published: &Published) -> Zookie {
-        let common =
-            self.shown.iter().rev().find(|(revision, tag)| published.write_tag(*revision) == Some(*tag));
-        let (revision, tag) =
-            common.copied().unwrap_or((Revision::ZERO, crate::revision::WriteId::NIL.tag()));
-        Zookie::tagged(self.node.database(), self.replica.store(), revision, tag)
+    async fn counts(
+        &self,
+        published: &Published,
+        (revision, write): (Revision, [u8; 8]),
+    ) -> Result<bool, Error> {
+        consistency::is_of_history(&self.node, &self.replica, published, revision, write).await
+    }
+
+    /// The newest revision that was shown and still counts. Histories that part once stay apart,
+    /// so it is found by halving. If it is older than what is remembered, the reader has to start
+    /// over: revision zero is part of every history.
+    async fn fork(&self, published: &Published) -> Result<Zookie, Error> {
+        let mut common = (Revision::ZERO, WriteId::NIL.tag());
+        let (mut low, mut high) = (0, self.shown.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            match self.shown.get(middle) {
+                Some(&shown) if self.counts(published, shown).await? => {
+                    common = shown;
+                    low = middle + 1;
+                }
+                _ => high = middle,
+            }
+        }
+        Ok(Zookie::tagged(self.node.database(), self.replica.store(), common.0, common.1))
     }
 
     /// Takes the revisions after the position, from memory or from the log.

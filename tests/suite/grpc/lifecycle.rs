@@ -91,8 +91,12 @@ async fn a_stop_ends_watch_streams_with_a_reason_to_reconnect() {
     };
     refused::<()>(Err(ended), Code::Unavailable, "SHUTTING_DOWN", "");
     assert_eq!(health.message().await.expect("a status").expect("more").status(), ServingStatus::NotServing);
-    drop(health);
+    // The stop does not wait for those who go on watching health.
+    assert!(health.message().await.expect("the end").is_none());
+    let started = std::time::Instant::now();
     server.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    drop(health);
 }
 
 /// Writes in flight when the stop is asked for are answered, and what was acknowledged is there
@@ -154,13 +158,13 @@ async fn shards_share_one_port() {
     assert_eq!((listeners.len(), ports.len()), (4, 1));
 }
 
-/// The database goes away and comes back: reads go on for as long as they may, health says so,
+/// The database goes away and comes back with all it acknowledged: reads go on for as long as they may, health says so,
 /// writes fail with a reason, and everything recovers by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_disappears_is_survived() {
     let cluster = tokio::task::spawn_blocking(|| {
         crate::postgres_server::enabled()
-            .then(|| crate::postgres_server::Cluster::start(crate::postgres_server::Durability::None))
+            .then(|| crate::postgres_server::Cluster::start(crate::postgres_server::Durability::Full))
     });
     let Some(mut cluster) = cluster.await.expect("a cluster") else { return };
     let url = cluster.create_database();

@@ -113,8 +113,8 @@ on_both! {
         loop {
             let request = proto::ListSubjectsRequest { page_size: 1, cursor, ..subjects_of("doc:1") };
             let messages = subjects(server, request).await.expect("a page");
-            cursor.clone_from(&messages.last().expect("a message").cursor);
-            paged.extend(all(messages));
+            paged.extend(all(messages.clone()));
+            cursor = messages.into_iter().last().expect("a message").cursor;
             if cursor.is_empty() {
                 break;
             }

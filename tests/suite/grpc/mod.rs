@@ -126,6 +126,10 @@ impl Running {
     }
 
     pub async fn start(mut config: Config) -> Self {
+        // `RELATA_LOG=debug` shows what the servers say.
+        if let Ok(filter) = std::env::var("RELATA_LOG") {
+            relata::server::logging::start(Some(&filter));
+        }
         config.shards = NonZeroUsize::new(2).expect("not zero");
         config.search_threads = NonZeroUsize::new(2).expect("not zero");
         config.drain = Duration::from_secs(5);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use relata::proto;
 use relata::proto::tuple_change::Operation;
 use relata::revision::Zookie;
+use sqlx::Connection as _;
 use tonic::{Code, Request, Status, Streaming};
+use tonic_types::StatusExt as _;
 
 use super::{Running, SCHEMA, on_both, refused, text};
 
@@ -141,6 +143,53 @@ on_both! {
         let forged = forged.to_string();
         refused(start(&forged).await.map(|_| ()), Code::FailedPrecondition, "ZOOKIE_HISTORY_LOST", "");
     }
+}
+
+/// The database is restored to an earlier state and goes on from there: another write has the
+/// number of one that was shown. The stream ends with the last revision that still counts, and
+/// nothing answers for the ones that do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_where_the_history_forks() {
+    let url = tokio::task::spawn_blocking(crate::postgres_server::fresh_database).await.expect("a cluster");
+    let Some(url) = url else { return };
+    let server = Running::on_url(&url, |_| {}).await;
+    server.with_schema().await;
+    let start = server.touch(&["doc:0#owner@user:ann"]).await;
+    let mut watched = Watched::start(&server, proto::WatchRequest { after: start, ..Default::default() })
+        .await
+        .expect("a stream");
+    let mut zookies = Vec::new();
+    for index in 1..=5 {
+        server.touch(&[&format!("doc:{index}#owner@user:ann")]).await;
+        zookies.push(watched.changes().await.zookie);
+    }
+    let mut connection = sqlx::PgConnection::connect(&url).await.expect("a connection");
+    sqlx::raw_sql("UPDATE relata.revision SET write_id = gen_random_uuid() WHERE revision >= 6")
+        .execute(&mut connection)
+        .await
+        .expect("rewritten");
+    let ended = loop {
+        match watched.message().await {
+            Ok(message) => assert!(message.checkpoint, "{message:?}"),
+            Err(status) => break status,
+        }
+    };
+    let status = refused::<()>(Err(ended), Code::DataLoss, "HISTORY_DIVERGED", "");
+    let details = status.get_error_details();
+    let fork = details.error_info().and_then(|info| info.metadata.get("zookie")).expect("the fork").clone();
+    // Revision 1 is the schema, 2 the first tuple: the third change is revision 5.
+    assert_eq!(fork, zookies[2]);
+
+    let at_least = |zookie: &str| proto::CheckRequest {
+        consistency: crate::grpc::consistency(proto::consistency::Requirement::AtLeast(zookie.to_owned())),
+        ..crate::grpc::question("doc:1#owner@user:ann")
+    };
+    refused(server.check(at_least(&zookies[4])).await, Code::FailedPrecondition, "ZOOKIE_HISTORY_LOST", "");
+    assert!(server.check(at_least(&fork)).await.is_ok());
+    Watched::start(&server, proto::WatchRequest { after: fork, ..Default::default() })
+        .await
+        .expect("goes on");
+    server.stop().await;
 }
 
 /// A reader that never reads holds up nobody, and finds everything when it does read.
