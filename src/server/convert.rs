@@ -10,7 +10,7 @@ use prost_types::value::Kind;
 use super::status::{At as _, Error, Reason};
 use crate::config::RequestLimits;
 use crate::context::{Context, Value};
-use crate::datastore::{Expectation, Precondition, SchemaId, TupleFilter, Update};
+use crate::datastore::{Expectation, Precondition, SchemaId, Store, StoredSchema, TupleFilter, Update};
 use crate::proto;
 use crate::revision::Zookie;
 use crate::time::Timestamp;
@@ -285,6 +285,27 @@ pub fn wire_timestamp(timestamp: Timestamp) -> prost_types::Timestamp {
     let micros = timestamp.as_micros();
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
     prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}
+
+/// A schema version as the wire has it.
+pub fn wire_schema(stored: &StoredSchema) -> proto::Schema {
+    proto::Schema {
+        id: stored.id.0.to_string(),
+        text: stored.text.to_string(),
+        json: stored.json.to_string(),
+        written_at: Some(wire_timestamp(stored.written_at)),
+        revision: stored.revision.0,
+    }
+}
+
+/// A store as the wire has it.
+pub fn wire_store(store: &Store) -> proto::Store {
+    proto::Store {
+        id: store.id.to_string(),
+        name: store.name.clone(),
+        created_at: Some(wire_timestamp(store.created_at)),
+        schema_id: store.schema.map(|id| id.0.to_string()).unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]

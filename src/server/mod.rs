@@ -14,25 +14,26 @@
 //! status      whatever went wrong becomes one row of one table
 //! ```
 
-pub mod auth;
-pub mod call;
-pub mod chunk;
-pub mod consistency;
-pub mod convert;
-pub mod cursor;
-pub mod deadline;
-pub mod health;
+mod auth;
+mod call;
+mod chunk;
+mod consistency;
+mod convert;
+mod cursor;
+mod deadline;
+mod health;
 pub mod lifecycle;
 pub mod logging;
-pub mod node;
+mod node;
 mod permission;
-pub mod pool;
+mod pool;
 mod refusals;
-pub mod registry;
+mod registry;
 mod schema;
-pub mod search;
-pub mod status;
+mod search;
+mod status;
 mod store;
 mod tuple;
 
+pub use auth::TokenFileError;
 pub use lifecycle::{RunError, bind, run};

@@ -15,7 +15,7 @@ use super::pool::Pool;
 use super::registry::Registry;
 use super::status::Error;
 use super::store::DEFAULT;
-use crate::config::Config;
+use crate::config::{Config, RequestLimits};
 use crate::datastore::committer::{CommitError, CommitterSettings, Committers};
 use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Write};
 use crate::feed::{Feed, Replica, SchemaVersion};
@@ -49,7 +49,7 @@ impl Node {
         ensure_default_store(&*datastore).await?;
         let pool = Pool::start(config.search_threads, config.max_searches).map_err(RunError::Start)?;
         let feed = Feed::start(Arc::clone(&datastore), config.feed.clone());
-        let committers = Committers::new(Arc::clone(&datastore), CommitterSettings::default());
+        let committers = Committers::new(Arc::clone(&datastore), committer_settings(&config.limits));
         Ok(Arc::new(Self {
             config,
             database: identity.database,
@@ -78,11 +78,6 @@ impl Node {
     /// Begins a call whose answers end by themselves.
     pub fn listing<Q>(&self, method: &'static str, request: Request<Q>) -> (Call, Q) {
         Call::begin(method, request, Some(self.config.stream_deadline))
-    }
-
-    /// Begins a call whose answers go on until somebody ends them.
-    pub fn endless<Q>(&self, method: &'static str, request: Request<Q>) -> (Call, Q) {
-        Call::begin(method, request, None)
     }
 
     /// The settings.
@@ -190,6 +185,13 @@ impl Node {
         let _ = replica.at_least(committed.revision, patience.into_std()).await;
         Ok(committed)
     }
+}
+
+/// The largest write that is let in fits into one transaction.
+fn committer_settings(limits: &RequestLimits) -> CommitterSettings {
+    let defaults = CommitterSettings::default();
+    let group_tuples = defaults.group_tuples.max(limits.updates + limits.preconditions);
+    CommitterSettings { group_tuples, ..defaults }
 }
 
 fn refused(error: CommitError) -> Error {

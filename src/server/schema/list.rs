@@ -1,6 +1,5 @@
 //! `ListSchemas`.
 
-use super::wire_schema;
 use crate::datastore::SchemaId;
 use crate::proto;
 use crate::server::call::Call;
@@ -41,7 +40,7 @@ pub(super) async fn list_schemas(
     let schemas = schemas.iter().map(|stored| proto::Schema {
         text: String::new(),
         json: String::new(),
-        ..wire_schema(stored)
+        ..convert::wire_schema(stored)
     });
     Ok(proto::ListSchemasResponse { schemas: schemas.collect(), cursor })
 }

@@ -4,64 +4,8 @@ mod list;
 mod orphans;
 mod plan;
 mod read;
+mod service;
 mod text;
 mod write;
 
-use std::sync::Arc;
-
-use tonic::{Request, Response, Status, async_trait};
-
-use super::convert;
-use super::node::Node;
-use crate::datastore::StoredSchema;
-use crate::proto;
-use crate::proto::schema_service_server::SchemaService;
-
-/// `SchemaService` on a node.
-#[derive(Debug, Clone)]
-pub struct Schemas(pub Arc<Node>);
-
-#[async_trait]
-impl SchemaService for Schemas {
-    async fn write_schema(
-        &self,
-        request: Request<proto::WriteSchemaRequest>,
-    ) -> Result<Response<proto::WriteSchemaResponse>, Status> {
-        let (call, request) = self.0.unary("WriteSchema", request);
-        call.answer(write::write_schema(&self.0, &call, request)).await
-    }
-
-    async fn read_schema(
-        &self,
-        request: Request<proto::ReadSchemaRequest>,
-    ) -> Result<Response<proto::ReadSchemaResponse>, Status> {
-        let (call, request) = self.0.unary("ReadSchema", request);
-        call.answer(read::read_schema(&self.0, &call, request)).await
-    }
-
-    async fn list_schemas(
-        &self,
-        request: Request<proto::ListSchemasRequest>,
-    ) -> Result<Response<proto::ListSchemasResponse>, Status> {
-        let (call, request) = self.0.unary("ListSchemas", request);
-        call.answer(list::list_schemas(&self.0, &call, request)).await
-    }
-
-    async fn plan_schema(
-        &self,
-        request: Request<proto::PlanSchemaRequest>,
-    ) -> Result<Response<proto::PlanSchemaResponse>, Status> {
-        let (call, request) = self.0.unary("PlanSchema", request);
-        call.answer(plan::plan_schema(&self.0, &call, request)).await
-    }
-}
-
-fn wire_schema(stored: &StoredSchema) -> proto::Schema {
-    proto::Schema {
-        id: stored.id.0.to_string(),
-        text: stored.text.to_string(),
-        json: stored.json.to_string(),
-        written_at: Some(convert::wire_timestamp(stored.written_at)),
-        revision: stored.revision.0,
-    }
-}
+pub use service::Schemas;

@@ -1,6 +1,5 @@
 //! `ReadSchema`.
 
-use super::wire_schema;
 use crate::proto;
 use crate::revision::Zookie;
 use crate::server::call::Call;
@@ -22,5 +21,5 @@ pub(super) async fn read_schema(
     let stored = node.ask(move |record| async move { record.schema(store, id).await }).await?;
     let stored = stored.ok_or(Error::SchemaNotFound { id })?;
     let zookie = Zookie::new(node.database(), store, head.revision, head.write_id);
-    Ok(proto::ReadSchemaResponse { schema: Some(wire_schema(&stored)), zookie: zookie.to_string() })
+    Ok(proto::ReadSchemaResponse { schema: Some(convert::wire_schema(&stored)), zookie: zookie.to_string() })
 }

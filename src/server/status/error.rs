@@ -18,7 +18,6 @@ use crate::tuple::{ParseError, RelationName, TupleKey, TypeName};
 
 /// Why a call failed: everything that can, in one type.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "the table below says what each field is for")]
 pub enum Error {
     /// A field does not hold what it should.
     Field { field: String, reason: Reason, message: String },

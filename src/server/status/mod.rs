@@ -12,4 +12,5 @@ mod tests;
 
 pub use error::{At, Error, refuse_duplicates};
 pub use reason::Reason;
-pub use table::{DOMAIN, Row};
+#[cfg(test)]
+use table::DOMAIN;

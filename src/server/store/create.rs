@@ -3,7 +3,7 @@
 use crate::config::MAX_STORE_NAME_CHARS;
 use crate::proto;
 use crate::revision::{Revision, WriteId, Zookie};
-use crate::server::convert::clip;
+use crate::server::convert::{self, clip};
 use crate::server::node::Node;
 use crate::server::status::{Error, Reason};
 
@@ -14,7 +14,7 @@ pub(super) async fn create_store(
     check_name(&request.name)?;
     let store = node.ask(move |record| async move { record.create_store(&request.name).await }).await?;
     let zookie = Zookie::new(node.database(), store.id, Revision::ZERO, WriteId::NIL);
-    Ok(proto::CreateStoreResponse { store: Some(super::wire_store(&store)), zookie: zookie.to_string() })
+    Ok(proto::CreateStoreResponse { store: Some(convert::wire_store(&store)), zookie: zookie.to_string() })
 }
 
 /// A name may not look like an id, or a request that names it would be ambiguous.

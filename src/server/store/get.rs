@@ -2,6 +2,7 @@
 
 use crate::proto;
 use crate::revision::Zookie;
+use crate::server::convert;
 use crate::server::node::Node;
 use crate::server::status::Error;
 
@@ -14,5 +15,5 @@ pub(super) async fn get_store(
     let heads = node.ask(move |record| async move { record.heads(&[id]).await }).await?;
     let (_, head) = heads.first().ok_or(Error::StoreNotFound { store: request.store })?;
     let zookie = Zookie::new(node.database(), id, head.revision, head.write_id);
-    Ok(proto::GetStoreResponse { store: Some(super::wire_store(&store)), zookie: zookie.to_string() })
+    Ok(proto::GetStoreResponse { store: Some(convert::wire_store(&store)), zookie: zookie.to_string() })
 }

@@ -31,5 +31,5 @@ pub(super) async fn list_stores(
         }
         _ => String::new(),
     };
-    Ok(proto::ListStoresResponse { stores: stores.iter().map(super::wire_store).collect(), cursor })
+    Ok(proto::ListStoresResponse { stores: stores.iter().map(convert::wire_store).collect(), cursor })
 }

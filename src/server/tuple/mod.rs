@@ -1,48 +1,9 @@
 //! `TupleService`: stored facts and their changes.
 
 mod read;
+mod service;
 mod watch;
 mod write;
 
-use std::sync::Arc;
-
-use tonic::{Request, Response, Status, async_trait};
-
-pub(super) use self::write::note;
-
-use super::call::Answers;
-use super::node::Node;
-use crate::proto;
-use crate::proto::tuple_service_server::TupleService;
-
-/// `TupleService` on a node.
-#[derive(Debug, Clone)]
-pub struct Tuples(pub Arc<Node>);
-
-#[async_trait]
-impl TupleService for Tuples {
-    async fn write(
-        &self,
-        request: Request<proto::WriteRequest>,
-    ) -> Result<Response<proto::WriteResponse>, Status> {
-        let (call, request) = self.0.unary("Write", request);
-        call.answer(write::write(&self.0, &call, request)).await
-    }
-
-    type ReadStream = Answers<proto::ReadResponse>;
-
-    async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let (call, request) = self.0.listing("Read", request);
-        call.stream(read::read(Arc::clone(&self.0), call.clone(), request)).await
-    }
-
-    type WatchStream = Answers<proto::WatchResponse>;
-
-    async fn watch(
-        &self,
-        request: Request<proto::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let (call, request) = self.0.endless("Watch", request);
-        call.stream(watch::watch(Arc::clone(&self.0), call.clone(), request)).await
-    }
-}
+pub use service::Tuples;
+pub(super) use write::note;

@@ -15,9 +15,11 @@ on_both! {
             updates: (0..count).map(|index| update(Operation::Touch, &format!("doc:{index}#owner@user:ann"))).collect(),
             ..Default::default()
         };
-        server.tuples().write(updates(1_000)).await.expect("a thousand");
+        let nothing = proto::TupleFilter { object_type: "doc".into(), object_id: "none".into(), ..Default::default() };
+        let precondition = proto::Precondition { operation: 2, filter: Some(nothing) };
+        let largest = proto::WriteRequest { preconditions: vec![precondition.clone(); 100], ..updates(1_000) };
+        server.tuples().write(largest).await.expect("a thousand updates and a hundred preconditions");
         refused(server.tuples().write(updates(1_001)).await, Code::InvalidArgument, "LIMIT_EXCEEDED", "updates");
-        let precondition = proto::Precondition { operation: 2, filter: Some(proto::TupleFilter::default()) };
         let request = proto::WriteRequest { preconditions: vec![precondition; 101], ..updates(1) };
         refused(server.tuples().write(request).await, Code::InvalidArgument, "LIMIT_EXCEEDED", "preconditions");
         let request = proto::WriteRequest { idempotency_key: "k".repeat(129), ..updates(1) };

@@ -220,3 +220,37 @@ on_both! {
         refused(subjects(server, unknown).await, Code::InvalidArgument, "UNKNOWN_RELATION", "subject_relation");
     }
 }
+
+/// A cursor of one node is good on another, which answers at the same revision and moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_go_on_at_another_node() {
+    let url = tokio::task::spawn_blocking(crate::postgres_server::fresh_database).await.expect("a cluster");
+    let Some(url) = url else { return };
+    let nodes = [Running::on_url(&url, |_| {}).await, Running::on_url(&url, |_| {}).await];
+    let expected = many(&nodes[0], 25).await;
+    let (mut found, mut read, mut cursor, mut read_cursor) =
+        (Vec::new(), Vec::new(), String::new(), String::new());
+    for page in 0.. {
+        let node = &nodes[page % 2];
+        let request = proto::ListObjectsRequest { page_size: 10, cursor, ..objects_of("user:ann") };
+        let messages = objects(node, request).await.expect("a page");
+        found.extend(names(&messages));
+        cursor = messages.into_iter().last().expect("a message").cursor;
+        let filter = Some(proto::TupleFilter { object_type: "doc".into(), ..Default::default() });
+        let request = proto::ReadRequest { filter, page_size: 10, cursor: read_cursor, ..Default::default() };
+        let stream = node.tuples().read(request).await.expect("a page").into_inner();
+        let messages: Vec<proto::ReadResponse> = stream.try_collect().await.expect("a page");
+        read.extend(messages.iter().flat_map(|message| &message.tuples).map(|tuple| tuple.object.clone()));
+        read_cursor = messages.into_iter().last().expect("a message").cursor;
+        assert_eq!(cursor.is_empty(), read_cursor.is_empty());
+        if cursor.is_empty() {
+            break;
+        }
+        node.touch(&[&format!("doc:d0000{page}#granted@group:eng#member")]).await;
+        node.delete(&["doc:d0024#granted@group:eng#member"]).await;
+    }
+    assert_eq!((&found, &read), (&expected, &expected));
+    for node in nodes {
+        node.stop().await;
+    }
+}

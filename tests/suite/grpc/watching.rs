@@ -192,6 +192,38 @@ async fn a_stream_ends_where_the_history_forks() {
     server.stop().await;
 }
 
+/// What has been trimmed cannot be watched, and what is kept can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_before_the_kept_log_is_out_of_range() {
+    let url = tokio::task::spawn_blocking(crate::postgres_server::fresh_database).await.expect("a cluster");
+    let Some(url) = url else { return };
+    let server = Running::on_url(&url, |_| {}).await;
+    server.with_schema().await;
+    let mut zookies = Vec::new();
+    for index in 0..6 {
+        zookies.push(server.touch(&[&format!("doc:{index}#owner@user:ann")]).await);
+    }
+    server.stop().await;
+    // Revision 1 is the schema, so these are the revisions before the fourth tuple.
+    let mut connection = sqlx::PgConnection::connect(&url).await.expect("a connection");
+    sqlx::raw_sql("DELETE FROM relata.change WHERE revision < 5; DELETE FROM relata.revision WHERE revision < 5; UPDATE relata.store SET floor = 5")
+        .execute(&mut connection)
+        .await
+        .expect("trimmed");
+    let server = Running::on_url(&url, |_| {}).await;
+    let start = |after: &String| {
+        Watched::start(&server, proto::WatchRequest { after: after.clone(), ..Default::default() })
+    };
+    let mut early = start(&zookies[1]).await.expect("a stream");
+    assert!(early.message().await.expect("where it starts").checkpoint);
+    refused(early.message().await, Code::OutOfRange, "LOG_TRIMMED", "");
+    let mut kept = start(&zookies[3]).await.expect("a stream");
+    assert_eq!(shown(&kept.changes().await), ["+doc:4#owner@user:ann"]);
+    assert_eq!(shown(&kept.changes().await), ["+doc:5#owner@user:ann"]);
+    drop((early, kept));
+    server.stop().await;
+}
+
 /// A reader that never reads holds up nobody, and finds everything when it does read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_holds_up_nobody() {
