@@ -1,6 +1,8 @@
 //! `BatchCheck`: many questions at one revision.
 
 use std::collections::HashMap;
+use std::iter::Enumerate;
+use std::vec::IntoIter;
 
 use super::question::{Asked, Question, wire_verdict};
 use crate::engine::{Check, CheckAnswer, EngineError, Memo, Progress};
@@ -13,6 +15,9 @@ use crate::server::node::Node;
 use crate::server::search::Slice;
 use crate::server::status::{Error, Reason};
 use crate::server::{convert, search};
+
+/// What reading one item costs: about as much as so many goals.
+const ITEM_FUEL: u64 = 5;
 
 pub(super) async fn batch_check(
     node: &Node,
@@ -33,26 +38,8 @@ pub(super) async fn batch_check(
     let mut question = Question::new(node, call, &replica, asked).await?;
     let zookie = std::mem::take(&mut question.zookie);
 
-    let mut results = vec![proto::BatchCheckResult::default(); request.items.len()];
-    let mut batch = Batch::default();
-    for (index, (item, result)) in request.items.iter().zip(&mut results).enumerate() {
-        match goal(&mut question, item) {
-            Ok(goal) => batch.add(index, goal),
-            Err(error) => *result = failed(&error),
-        }
-    }
-    let answers = search::run(node, move |fuel| batch.run(&question, fuel)).await?;
-    for (index, answer) in answers {
-        if let Some(result) = results.get_mut(index) {
-            *result = match answer {
-                Ok(answer) => {
-                    let (verdict, missing) = wire_verdict(answer.verdict);
-                    proto::BatchCheckResult { verdict: verdict.into(), missing, error: None }
-                }
-                Err(error) => failed(&Error::Engine(error)),
-            };
-        }
-    }
+    let mut batch = Batch::new(request.items);
+    let results = search::run(node, move |fuel| batch.run(&mut question, fuel)).await?;
     Ok(proto::BatchCheckResponse { results, zookie })
 }
 
@@ -81,20 +68,74 @@ fn failed(error: &Error) -> proto::BatchCheckResult {
     proto::BatchCheckResult { error: Some(error), ..Default::default() }
 }
 
-type Answer = (usize, Result<CheckAnswer, EngineError>);
+fn answered(answer: Result<CheckAnswer, EngineError>) -> proto::BatchCheckResult {
+    match answer {
+        Ok(answer) => {
+            let (verdict, missing) = wire_verdict(answer.verdict);
+            proto::BatchCheckResult { verdict: verdict.into(), missing, error: None }
+        }
+        Err(error) => failed(&Error::Engine(error)),
+    }
+}
 
 /// All items, those of one subject together: they share what is known of it.
-#[derive(Default)]
 struct Batch {
+    /// Items still to be read, with their indexes.
+    unread: Enumerate<IntoIter<proto::BatchCheckItem>>,
     /// By subject, in the order of their first mention.
     groups: Vec<Vec<(usize, Goal)>>,
     by_subject: HashMap<SubjectNode, usize>,
     memo: Memo,
     running: Option<(usize, Check)>,
-    answers: Vec<Answer>,
+    results: Vec<proto::BatchCheckResult>,
 }
 
 impl Batch {
+    fn new(items: Vec<proto::BatchCheckItem>) -> Self {
+        Self {
+            results: vec![proto::BatchCheckResult::default(); items.len()],
+            unread: items.into_iter().enumerate(),
+            groups: Vec::new(),
+            by_subject: HashMap::new(),
+            memo: Memo::new(),
+            running: None,
+        }
+    }
+
+    /// Reading thousands of names takes its time too, so it is part of the search.
+    fn run(&mut self, question: &mut Question, fuel: &mut u64) -> Slice<Vec<proto::BatchCheckResult>> {
+        while *fuel > 0 {
+            let Some((index, item)) = self.unread.next() else { break };
+            *fuel = fuel.saturating_sub(ITEM_FUEL);
+            match goal(question, &item) {
+                Ok(goal) => self.add(index, goal),
+                Err(error) => self.put(index, failed(&error)),
+            }
+        }
+        if self.unread.len() > 0 {
+            return Progress::Suspended;
+        }
+        let scope = question.scope();
+        loop {
+            let Some((index, mut check)) = self.running.take().or_else(|| self.next()) else {
+                return Progress::Done(Ok(std::mem::take(&mut self.results)));
+            };
+            match check.run(&scope, &mut self.memo, fuel) {
+                Progress::Done(answer) => self.put(index, answered(answer)),
+                Progress::Suspended => {
+                    self.running = Some((index, check));
+                    return Progress::Suspended;
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, index: usize, result: proto::BatchCheckResult) {
+        if let Some(place) = self.results.get_mut(index) {
+            *place = result;
+        }
+    }
+
     fn add(&mut self, index: usize, goal: Goal) {
         let group = *self.by_subject.entry(goal.subject).or_insert(self.groups.len());
         match self.groups.get_mut(group) {
@@ -112,22 +153,6 @@ impl Batch {
             }
             self.groups.pop();
             self.memo = Memo::new();
-        }
-    }
-
-    fn run(&mut self, question: &Question, fuel: &mut u64) -> Slice<Vec<Answer>> {
-        let scope = question.scope();
-        loop {
-            let Some((index, mut check)) = self.running.take().or_else(|| self.next()) else {
-                return Progress::Done(Ok(std::mem::take(&mut self.answers)));
-            };
-            match check.run(&scope, &mut self.memo, fuel) {
-                Progress::Done(answer) => self.answers.push((index, answer)),
-                Progress::Suspended => {
-                    self.running = Some((index, check));
-                    return Progress::Suspended;
-                }
-            }
         }
     }
 }
