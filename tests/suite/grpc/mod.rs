@@ -9,6 +9,7 @@ mod lists;
 mod reads;
 mod schemas;
 mod stores;
+mod two_nodes;
 mod watching;
 mod writes;
 mod zookies;
