@@ -236,12 +236,11 @@ impl Tuples {
                 for Edge { node, attributes } in scope.view.members(object, relation, kind, Ordinal(from)) {
                     meter.edge()?;
                     self.from = u64::from(node.0) + 1;
-                    match userset(node) {
-                        Some(userset) => self.usersets.push(userset),
-                        None => {
-                            let subject = SubjectNode { kind, node };
-                            self.found.push(scope.tuple(object, relation, subject, attributes));
-                        }
+                    if let Some(userset) = userset(node) {
+                        self.usersets.push(userset);
+                    } else {
+                        let subject = SubjectNode { kind, node };
+                        self.found.push(scope.tuple(object, relation, subject, attributes));
                     }
                     meter.results((self.found.len() + self.usersets.len()) as u64)?;
                 }

@@ -78,7 +78,7 @@ pub struct Explain {
 
 #[derive(Debug)]
 enum Stage {
-    Decide(Option<Inquiry>),
+    Decide(Option<Box<Inquiry>>),
     LookBack(Box<LookBack>),
     Done,
 }
@@ -137,7 +137,7 @@ fn advance<V: View>(
         match stage {
             Stage::Decide(inquiry) => {
                 let limit = slice.scope.limits.depth;
-                let inquiry = inquiry.get_or_insert_with(|| Inquiry::new(root, limit));
+                let inquiry = inquiry.get_or_insert_with(|| Box::new(Inquiry::new(root, limit)));
                 let verdict = inquiry.run(slice)?;
                 let truth = inquiry.truth(slice)?;
                 *stage = Stage::LookBack(Box::new(LookBack::new(slice, root, verdict, truth, max_nodes)));
@@ -212,9 +212,8 @@ impl LookBack {
     fn finding(&self, truth: Truth) -> Finding {
         match truth {
             Truth::Yes => Finding::Allowed,
-            Truth::No => Finding::Denied,
             Truth::Unknown if matches!(self.verdict, Verdict::Conditional { .. }) => Finding::Conditional,
-            Truth::Unknown => Finding::Denied,
+            Truth::Unknown | Truth::No => Finding::Denied,
         }
     }
 
@@ -255,16 +254,13 @@ impl LookBack {
     fn child<V: View>(&mut self, slice: &mut Slice<'_, '_, V>) -> Result<(), Stop> {
         let Some((open, children)) = &mut self.at else { return Ok(()) };
         let open = *open;
-        let child = match self.pending {
-            Some(child) => child,
-            None => match children.next(slice)? {
-                Some(child) => *self.pending.insert(child),
-                None => {
-                    self.at = None;
-                    self.exhausted(slice.scope.rules, open);
-                    return Ok(());
-                }
-            },
+        if self.pending.is_none() {
+            self.pending = children.next(slice)?;
+        }
+        let Some(child) = self.pending else {
+            self.at = None;
+            self.exhausted(slice.scope.rules, open);
+            return Ok(());
         };
         let is_over = match open.truth {
             Truth::Yes => self.proof(slice, open, &child)?,

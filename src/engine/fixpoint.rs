@@ -10,7 +10,7 @@
 //! lo₀ = ∅      hiₖ = Γ_Hi(not loₖ)      loₖ₊₁ = Γ_Lo(not hiₖ)
 //! ```
 //!
-//! Γ is one pass of Horn propagation. Uncertain edges count in Γ_Hi only. What is in hi but not in
+//! Γ is one pass of Horn propagation. Uncertain edges count in `Γ_Hi` only. What is in hi but not in
 //! lo at the end is unknown: because of an uncertain edge, or because it is a paradox.
 
 use super::goal::{Facts, Goal};

@@ -44,16 +44,16 @@ pub struct ListSubjects {
 
 #[derive(Debug)]
 enum Stage {
-    Collect(Option<Program>),
-    Solve { sets: SubjectSets, named: Vec<u32> },
-    Report(Report),
+    Collect(Option<Box<Program>>),
+    Solve { sets: Box<SubjectSets>, named: Vec<u32> },
+    Report(Box<Report>),
     Done,
 }
 
 /// What is still to be reported.
 #[derive(Debug)]
 struct Report {
-    sets: SubjectSets,
+    sets: Box<SubjectSets>,
     /// `None` is the wildcard.
     todo: VecDeque<Option<u32>>,
     inquiry: Option<Inquiry>,
@@ -121,7 +121,7 @@ impl ListSubjects {
                 }
                 Stage::Collect(program) => {
                     let program = program.get_or_insert_with(|| {
-                        Program::new(Facts::Kind(self.kind), root, 0, scope.limits.depth)
+                        Box::new(Program::new(Facts::Kind(self.kind), root, 0, scope.limits.depth))
                     });
                     program.run(scope, &mut self.memo.conditions, &mut meter)?;
                     if let (false, Some(limit)) = (program.cut.is_empty(), scope.limits.depth) {
@@ -136,14 +136,15 @@ impl ListSubjects {
                         .collect();
                     named.sort_unstable();
                     named.dedup();
-                    let sets = SubjectSets::new(program, scope.rules, self.kind);
+                    let sets = Box::new(SubjectSets::new(program, scope.rules, self.kind));
                     self.stage = Stage::Solve { sets, named };
                 }
                 Stage::Solve { sets, .. } => {
                     sets.run(&mut meter)?;
                     if let Stage::Solve { sets, named } = std::mem::replace(&mut self.stage, Stage::Done) {
                         let todo = std::iter::once(None).chain(named.into_iter().map(Some)).collect();
-                        self.stage = Stage::Report(Report { sets, todo, inquiry: None, public: false });
+                        self.stage =
+                            Stage::Report(Box::new(Report { sets, todo, inquiry: None, public: false }));
                     }
                 }
                 Stage::Report(report) => {

@@ -59,8 +59,7 @@ pub(super) struct Solver {
     /// Whether hops are counted, and to where.
     depth_limit: Option<u32>,
     frames: Vec<Frame>,
-    /// Take the slow path for everything, to hold the fast one against it.
-    #[cfg(test)]
+    /// Take the slow path for everything: only tests do, to hold the fast one against it.
     exhaustive: bool,
     /// The slow path, while it is at work.
     fixpoint: Option<Box<Fixpoint>>,
@@ -80,11 +79,7 @@ impl Solver {
     }
 
     fn takes_slow_path(&self, rules: &Rules, rule: RuleId) -> bool {
-        #[cfg(test)]
-        if self.exhaustive {
-            return true;
-        }
-        rules.negative_cycle(rule)
+        self.exhaustive || rules.negative_cycle(rule)
     }
 
     /// The limit on hops.

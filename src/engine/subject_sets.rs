@@ -102,10 +102,9 @@ impl SubjectSets {
             let Some(Pass { bound, before, .. }) = self.pass.take() else { continue };
             match (bound, self.alternates()) {
                 (Bound::Lo, false) if self.settle_exact() => self.component += 1,
-                (Bound::Lo, false) => self.start(Bound::Hi, meter),
-                (Bound::Hi, false) => self.component += 1,
                 (Bound::Lo, true) if self.lower() == before => self.component += 1,
-                (Bound::Lo, true) => self.start(Bound::Hi, meter),
+                (Bound::Hi, false) => self.component += 1,
+                (Bound::Lo, _) => self.start(Bound::Hi, meter),
                 (Bound::Hi, true) => self.start(Bound::Lo, meter),
             }
         }
