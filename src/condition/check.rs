@@ -23,9 +23,10 @@ pub(super) fn check(
     let mut checker = Checker { parameters, locals: Vec::new(), errors: Vec::new() };
     let root = checker.expression(expression);
     if checker.errors.is_empty() && root.of != Type::Bool {
-        let hint = match root.of {
-            Type::Dynamic => "convert it, as in `bool(x)`, or compare it, as in `x == true`",
-            _ => "compare it with something, as in `x == 1`",
+        let hint = if root.of == Type::Dynamic {
+            "convert it, as in `bool(x)`, or compare it, as in `x == true`"
+        } else {
+            "compare it with something, as in `x == 1`"
         };
         let message = format!("a condition must come to `bool`, and this comes to `{}`", root.of);
         checker.error(expression.span, message, Some(hint));

@@ -165,8 +165,9 @@ impl Condition {
     }
 
     fn missing(&self, slots: Slots) -> Outcome {
-        let named = self.parameters.iter().enumerate().filter(|(slot, _)| slots.has(*slot));
-        let mut names: Vec<_> = named.map(|(_, (name, _))| name.clone()).collect();
+        let parameters = self.parameters.iter().enumerate();
+        let missing = parameters.filter(|(slot, _)| slots.has(*slot));
+        let mut names: Vec<_> = missing.map(|(_, (name, _))| name.clone()).collect();
         names.sort();
         Outcome::Missing(names)
     }

@@ -103,7 +103,7 @@ pub(super) fn convert<'a>(
 /// What a declared type takes; for an integer that a double cannot tell exactly, what to do.
 fn expected(declared: &ParameterType, given: &context::Value) -> &'static str {
     let inexact = matches!(given, context::Value::Double(double)
-        if double.is_finite() && double.trunc() == *double && double.abs() > MAX_EXACT);
+        if double.is_finite() && double.fract() == 0.0 && double.abs() > MAX_EXACT);
     match declared {
         ParameterType::Bool => "a bool",
         ParameterType::String => "a text",
@@ -192,7 +192,7 @@ impl Number {
         match self {
             Self::Integer(value) => Some(value),
             #[expect(clippy::cast_possible_truncation, reason = "integral and at most 2^53")]
-            Self::Double(value) if value.trunc() == value && value.abs() <= MAX_EXACT => Some(value as i128),
+            Self::Double(value) if value.fract() == 0.0 && value.abs() <= MAX_EXACT => Some(value as i128),
             Self::Double(_) => None,
         }
     }

@@ -130,13 +130,12 @@ impl<'e> Evaluation<'e> {
                 Ok(Value::List(items.into()))
             }
             Node::Map(entries, span) => self.map(entries, *span),
-            Node::Has { operand, key, span } => match self.evaluate(operand)? {
-                Value::Map(entries) => {
-                    let key = Value::String(Text::Borrowed(key));
-                    Ok(Value::Bool(look_up(&entries, &key).is_some()))
-                }
-                other => Err(Stop::at(functions::no_function("has", &[&other]), *span)),
-            },
+            Node::Has { operand, key, span } => {
+                let operand = self.evaluate(operand)?;
+                let Value::Map(entries) = &operand else { return not_taken("has", &operand, *span) };
+                let key = Value::String(Text::Borrowed(key));
+                Ok(Value::Bool(look_up(entries, &key).is_some()))
+            }
             Node::Unary { function, operand, span } => {
                 let operand = self.evaluate(operand)?;
                 functions::unary(*function, &operand, &mut self.fuel).map_err(|f| Stop::at(f, *span))
@@ -152,22 +151,22 @@ impl<'e> Evaluation<'e> {
                 functions::binary(*function, &left, &right, &mut self.fuel).map_err(|f| Stop::at(f, *span))
             }
             Node::Comprehension(comprehension) => self.comprehension(comprehension),
-            Node::Matches { text, pattern, span } => match self.evaluate(text)? {
-                Value::String(text) => functions::found(pattern, &text, &mut self.fuel)
-                    .map(Value::Bool)
-                    .map_err(|f| Stop::at(f, *span)),
-                other => Err(Stop::at(functions::no_function("matches", &[&other]), *span)),
-            },
-            Node::InNetwork { address, network, span } => match self.evaluate(address)? {
-                Value::IpAddress(address) => Ok(Value::Bool(functions::in_network(address, network))),
-                other => Err(Stop::at(functions::no_function("in_cidr", &[&other]), *span)),
-            },
-            Node::PartAt { moment, part, offset, span } => match self.evaluate(moment)? {
-                Value::Timestamp(moment) => {
-                    functions::part_at(moment, *part, *offset).map_err(|f| Stop::at(f, *span))
-                }
-                other => Err(Stop::at(functions::no_function(part.function(), &[&other]), *span)),
-            },
+            Node::Matches { text, pattern, span } => {
+                let text = self.evaluate(text)?;
+                let Value::String(text) = &text else { return not_taken("matches", &text, *span) };
+                let found = functions::found(pattern, text, &mut self.fuel);
+                found.map(Value::Bool).map_err(|f| Stop::at(f, *span))
+            }
+            Node::InNetwork { address, network, span } => {
+                let address = self.evaluate(address)?;
+                let Value::IpAddress(ip) = &address else { return not_taken("in_cidr", &address, *span) };
+                Ok(Value::Bool(functions::in_network(*ip, network)))
+            }
+            Node::PartAt { moment, part, offset, span } => {
+                let moment = self.evaluate(moment)?;
+                let Value::Timestamp(at) = &moment else { return not_taken(part.function(), &moment, *span) };
+                functions::part_at(*at, *part, *offset).map_err(|f| Stop::at(f, *span))
+            }
         }
     }
 
@@ -381,11 +380,15 @@ impl<'e> Evaluation<'e> {
     }
 
     fn truth(&mut self, node: &'e Node, asked_by: &str, span: Span) -> Result<bool, Stop> {
-        match self.evaluate(node)? {
-            Value::Bool(value) => Ok(value),
-            other => Err(Stop::at(functions::no_function(asked_by, &[&other]), span)),
-        }
+        let value = self.evaluate(node)?;
+        let Value::Bool(truth) = value else { return not_taken(asked_by, &value, span) };
+        Ok(truth)
     }
+}
+
+/// The fault of a value that only an `any` can bring where another type is needed.
+fn not_taken<T>(function: &str, value: &Value<'_>, span: Span) -> Result<T, Stop> {
+    Err(Stop::at(functions::no_function(function, &[value]), span))
 }
 
 /// What the branches that might be taken have come to.
@@ -417,7 +420,7 @@ impl Reachable {
     }
 
     /// The branch that is taken if none before it is.
-    fn last<'e>(mut self, chosen: Given<'e>) -> Given<'e> {
+    fn last(mut self, chosen: Given<'_>) -> Given<'_> {
         if self.missing.is_empty() {
             return chosen;
         }

@@ -18,7 +18,12 @@ const FOLDING_FUEL: u64 = 1_000;
 /// Folds a part and all below it. Recurses as deep as the tree, which is bounded.
 pub(super) fn fold(node: Node, errors: &mut Vec<ConditionError>) -> Node {
     match node {
-        Node::Constant(_) | Node::Parameter(_) | Node::Local(_) => node,
+        Node::Constant(_)
+        | Node::Parameter(_)
+        | Node::Local(_)
+        | Node::Matches { .. }
+        | Node::InNetwork { .. }
+        | Node::PartAt { .. } => node,
         Node::And(parts, span) => constant(Node::And(fold_all(parts, errors), span)),
         Node::Or(parts, span) => constant(Node::Or(fold_all(parts, errors), span)),
         Node::List(items) => constant(Node::List(fold_all(items, errors))),
@@ -53,7 +58,6 @@ pub(super) fn fold(node: Node, errors: &mut Vec<ConditionError>) -> Node {
                 span,
             }))
         }
-        Node::Matches { .. } | Node::InNetwork { .. } | Node::PartAt { .. } => node,
     }
 }
 
@@ -65,8 +69,9 @@ fn fold_pairs(pairs: Box<[(Node, Node)]>, errors: &mut Vec<ConditionError>) -> B
     pairs.into_iter().map(|(left, right)| (fold(left, errors), fold(right, errors))).collect()
 }
 
-fn fold_box(node: Box<Node>, errors: &mut Vec<ConditionError>) -> Box<Node> {
-    Box::new(fold(*node, errors))
+fn fold_box(mut node: Box<Node>, errors: &mut Vec<ConditionError>) -> Box<Node> {
+    *node = fold(std::mem::replace(&mut *node, Node::Constant(Value::Null)), errors);
+    node
 }
 
 /// A function of two operands, specialised if the second says enough.

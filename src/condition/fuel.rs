@@ -13,15 +13,12 @@ pub(super) struct Exhausted;
 
 impl Fuel<'_> {
     pub(super) fn spend(&mut self, units: u64) -> Result<(), Exhausted> {
-        match self.0.checked_sub(units) {
-            Some(rest) => {
-                *self.0 = rest;
-                Ok(())
-            }
-            None => {
-                *self.0 = 0;
-                Err(Exhausted)
-            }
+        if let Some(rest) = self.0.checked_sub(units) {
+            *self.0 = rest;
+            Ok(())
+        } else {
+            *self.0 = 0;
+            Err(Exhausted)
         }
     }
 

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::tz::Offset;
 
-use super::convert::{address, excerpt};
+use super::conversions;
+use super::convert::excerpt;
 use super::fuel::{Exhausted, Fuel};
-use super::moment::{Duration, Moment, parse_offset};
+use super::moment::{Moment, parse_offset};
 use super::pattern;
 use super::tree::{Binary, Part, Unary};
 use super::value::{Text, Value, compare_numbers, equal, look_up};
@@ -41,13 +42,13 @@ impl From<Exhausted> for Failure {
     }
 }
 
-type Given<'a> = Result<Value<'a>, Failure>;
+pub(super) type Given<'a> = Result<Value<'a>, Failure>;
 
 fn fail<T>(reason: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Reason(reason.into()))
 }
 
-fn overflow(of: &str) -> Failure {
+pub(super) fn overflow(of: &str) -> Failure {
     Failure::Reason(format!("the result does not fit {of}"))
 }
 
@@ -66,39 +67,23 @@ pub(super) fn unary<'a>(function: Unary, operand: &Value<'a>, fuel: &mut Fuel<'_
         (Unary::Size, Value::List(items)) => Ok(size(items.len())),
         (Unary::Size, Value::Map(entries)) => Ok(size(entries.len())),
         (Unary::Part(part), Value::Duration(length)) => {
-            length.part(part).map(Value::Int).ok_or_else(|| no_function(name(function), &[operand]))
+            length.part(part).map(Value::Int).ok_or_else(|| no_function(function.name(), &[operand]))
         }
         (Unary::Part(part), Value::Timestamp(moment)) => part_at(*moment, part, Offset::UTC),
-        (Unary::ToString, _) => to_string(operand),
-        (Unary::ToBool, _) => to_bool(operand),
-        (Unary::ToInt, _) => to_int(operand),
-        (Unary::ToUint, _) => to_uint(operand),
-        (Unary::ToDouble, _) => to_double(operand),
-        (Unary::ToDuration, Value::Duration(_))
-        | (Unary::ToTimestamp, Value::Timestamp(_))
-        | (Unary::ToIpAddress, Value::IpAddress(_)) => Ok(operand.clone()),
-        (Unary::ToDuration, Value::String(text)) => Duration::parse(text)
-            .map(Value::Duration)
-            .ok_or_else(|| unreadable(text, "a duration such as `1h30m`")),
-        (Unary::ToTimestamp, Value::String(text)) => Moment::parse(text)
-            .map(Value::Timestamp)
-            .ok_or_else(|| unreadable(text, "a timestamp such as `2027-01-31T12:00:00Z`")),
-        (Unary::ToTimestamp, Value::Int(seconds)) => {
-            Moment::from_seconds(*seconds).map(Value::Timestamp).ok_or_else(|| overflow("a timestamp"))
-        }
-        (Unary::ToIpAddress, Value::String(text)) => address(text)
-            .map(Value::IpAddress)
-            .ok_or_else(|| unreadable(text, "an ip address such as `192.0.2.1`")),
         (
-            Unary::Not
-            | Unary::Negate
-            | Unary::Size
+            Unary::ToBool
+            | Unary::ToInt
+            | Unary::ToUint
+            | Unary::ToDouble
+            | Unary::ToString
             | Unary::ToDuration
             | Unary::ToTimestamp
-            | Unary::ToIpAddress
-            | Unary::Part(_),
+            | Unary::ToIpAddress,
             _,
-        ) => Err(no_function(name(function), &[operand])),
+        ) => conversions::convert(function, operand),
+        (Unary::Not | Unary::Negate | Unary::Size | Unary::Part(_), _) => {
+            Err(no_function(function.name(), &[operand]))
+        }
     }
 }
 
@@ -122,25 +107,23 @@ pub(super) fn binary<'a>(
         Binary::Multiply => multiply(left, right),
         Binary::Divide | Binary::Remainder => divide(function, left, right),
         Binary::Index => index(left, right),
-        Binary::Contains | Binary::StartsWith | Binary::EndsWith | Binary::Matches => {
-            let (Value::String(text), Value::String(part)) = (left, right) else {
-                return Err(no_function(symbol(function), &[left, right]));
-            };
-            texts(function, text, part, fuel).map(Value::Bool)
-        }
+        Binary::Contains => texts(function, left, right, fuel, |text, part| text.contains(part)),
+        Binary::StartsWith => texts(function, left, right, fuel, |text, part| text.starts_with(part)),
+        Binary::EndsWith => texts(function, left, right, fuel, |text, part| text.ends_with(part)),
+        Binary::Matches => matches(left, right, fuel),
         Binary::InCidr => match (left, right) {
             (Value::IpAddress(address), Value::String(text)) => {
                 let network = network(text).ok_or_else(|| unreadable(text, NETWORK))?;
                 Ok(Value::Bool(in_network(*address, &network)))
             }
-            _ => Err(no_function(symbol(function), &[left, right])),
+            _ => Err(no_function(function.name(), &[left, right])),
         },
         Binary::PartIn(part) => match (left, right) {
             (Value::Timestamp(moment), Value::String(zone)) => {
                 let offset = parse_offset(zone).ok_or_else(|| unreadable(zone, ZONE))?;
                 part_at(*moment, part, offset)
             }
-            _ => Err(no_function(symbol(function), &[left, right])),
+            _ => Err(no_function(function.name(), &[left, right])),
         },
     }
 }
@@ -184,7 +167,7 @@ pub(super) fn no_function(name: &str, operands: &[&Value<'_>]) -> Failure {
     Failure::Reason(format!("`{name}` does not take ({})", types.join(", ")))
 }
 
-fn unreadable(text: &str, expected: &str) -> Failure {
+pub(super) fn unreadable(text: &str, expected: &str) -> Failure {
     Failure::Reason(format!("{:?} is not {expected}", excerpt(text)))
 }
 
@@ -211,7 +194,7 @@ fn ordered<'a>(
             Value::Int(_) | Value::Uint(_) | Value::Double(_),
             Value::Int(_) | Value::Uint(_) | Value::Double(_),
         ) => compare_numbers(left, right),
-        _ => return Err(no_function(symbol(function), &[left, right])),
+        _ => return Err(no_function(function.name(), &[left, right])),
     };
     // NaN is in no order with anything.
     Ok(Value::Bool(ordering.is_some_and(holds)))
@@ -328,7 +311,7 @@ fn divide<'a>(function: Binary, left: &Value<'a>, right: &Value<'a>) -> Given<'a
             result.map(Value::Uint).ok_or_else(|| overflow("a uint"))
         }
         (Value::Double(left), Value::Double(right)) if !remainder => Ok(Value::Double(left / right)),
-        _ => Err(no_function(symbol(function), &[left, right])),
+        _ => Err(no_function(function.name(), &[left, right])),
     }
 }
 
@@ -361,7 +344,7 @@ fn list_index(key: &Value<'_>) -> Option<i128> {
         Value::Int(at) => Some(i128::from(*at)),
         Value::Uint(at) => Some(i128::from(*at)),
         #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, out of any list")]
-        Value::Double(at) if at.trunc() == *at => Some(*at as i128),
+        Value::Double(at) if at.fract() == 0.0 => Some(*at as i128),
         Value::Null
         | Value::Bool(_)
         | Value::Double(_)
@@ -376,162 +359,36 @@ fn list_index(key: &Value<'_>) -> Option<i128> {
 
 /// A key as a message shows it.
 pub(super) fn key_text(key: &Value<'_>) -> String {
-    match (key, to_string(key)) {
+    match (key, conversions::convert(Unary::ToString, key)) {
         (Value::String(text), _) => format!("{:?}", excerpt(text)),
         (_, Ok(Value::String(text))) => text.to_string(),
         _ => format!("of type {}", key.type_name()),
     }
 }
 
-fn texts(function: Binary, text: &str, part: &str, fuel: &mut Fuel<'_>) -> Result<bool, Failure> {
+fn texts<'a>(
+    function: Binary,
+    left: &Value<'a>,
+    right: &Value<'a>,
+    fuel: &mut Fuel<'_>,
+    holds: fn(&str, &str) -> bool,
+) -> Given<'a> {
+    let (Value::String(text), Value::String(part)) = (left, right) else {
+        return Err(no_function(function.name(), &[left, right]));
+    };
     fuel.spend_on_bytes(text.len() + part.len())?;
-    match function {
-        Binary::Contains => Ok(text.contains(part)),
-        Binary::StartsWith => Ok(text.starts_with(part)),
-        Binary::EndsWith => Ok(text.ends_with(part)),
-        // A literal pattern was compiled with the condition; this one came as a value.
-        _ => {
-            let bytes = u64::try_from(part.len()).unwrap_or(u64::MAX);
-            fuel.spend(bytes.saturating_mul(PATTERN_UNITS_PER_BYTE).saturating_add(PATTERN_UNITS))?;
-            match pattern::compile(part) {
-                Ok(pattern) => found(&pattern, text, fuel),
-                Err(reason) => fail(format!("{:?} is not a pattern: {reason}", excerpt(part))),
-            }
-        }
-    }
+    Ok(Value::Bool(holds(text, part)))
 }
 
-fn to_bool<'a>(operand: &Value<'a>) -> Given<'a> {
-    match operand {
-        Value::Bool(_) => Ok(operand.clone()),
-        Value::String(text) => match &**text {
-            "true" | "True" | "TRUE" | "t" | "T" | "1" => Ok(Value::Bool(true)),
-            "false" | "False" | "FALSE" | "f" | "F" | "0" => Ok(Value::Bool(false)),
-            _ => Err(unreadable(text, "a bool")),
-        },
-        _ => Err(no_function("bool", &[operand])),
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked; the fraction is to be cut")]
-fn to_int<'a>(operand: &Value<'a>) -> Given<'a> {
-    let too_large = || overflow("an int");
-    match operand {
-        Value::Int(_) => Ok(operand.clone()),
-        Value::Uint(value) => i64::try_from(*value).map(Value::Int).map_err(|_| too_large()),
-        // Both bounds are exact doubles; the upper is one above the largest int.
-        Value::Double(value)
-            if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(value) =>
-        {
-            Ok(Value::Int(*value as i64))
-        }
-        Value::Double(_) => Err(too_large()),
-        Value::String(text) => text.parse().map(Value::Int).map_err(|_| unreadable(text, "an int")),
-        Value::Timestamp(moment) => Ok(Value::Int(moment.as_seconds())),
-        _ => Err(no_function("int", &[operand])),
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the range is checked; the fraction is to be cut"
-)]
-fn to_uint<'a>(operand: &Value<'a>) -> Given<'a> {
-    let out_of_range = || overflow("a uint");
-    match operand {
-        Value::Uint(_) => Ok(operand.clone()),
-        Value::Int(value) => u64::try_from(*value).map(Value::Uint).map_err(|_| out_of_range()),
-        Value::Double(value) if (0.0..18_446_744_073_709_551_616.0).contains(value) => {
-            Ok(Value::Uint(*value as u64))
-        }
-        Value::Double(_) => Err(out_of_range()),
-        Value::String(text) => text.parse().map(Value::Uint).map_err(|_| unreadable(text, "a uint")),
-        _ => Err(no_function("uint", &[operand])),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the nearest double is what is asked for")]
-fn to_double<'a>(operand: &Value<'a>) -> Given<'a> {
-    match operand {
-        Value::Double(_) => Ok(operand.clone()),
-        Value::Int(value) => Ok(Value::Double(*value as f64)),
-        Value::Uint(value) => Ok(Value::Double(*value as f64)),
-        Value::String(text) => text.parse().map(Value::Double).map_err(|_| unreadable(text, "a double")),
-        _ => Err(no_function("double", &[operand])),
-    }
-}
-
-fn to_string<'a>(operand: &Value<'a>) -> Given<'a> {
-    Ok(match operand {
-        Value::String(_) => operand.clone(),
-        Value::Bool(value) => Value::made(if *value { "true" } else { "false" }),
-        Value::Int(value) => Value::made(&value.to_string()),
-        Value::Uint(value) => Value::made(&value.to_string()),
-        Value::Double(value) => Value::made(&double_text(*value)),
-        Value::Duration(value) => Value::made(&value.to_string()),
-        Value::Timestamp(value) => Value::made(&value.to_string()),
-        Value::IpAddress(value) => Value::made(&value.to_string()),
-        Value::Null | Value::List(_) | Value::Map(_) => return Err(no_function("string", &[operand])),
-    })
-}
-
-/// The shortest text that reads back, in the form Go prints and so other servers give: with an
-/// exponent of at least two digits below 0.0001 and from a million on.
-fn double_text(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..6).contains(&exponent) {
-        return format!("{value}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
-}
-
-const fn name(function: Unary) -> &'static str {
-    match function {
-        Unary::Not => "!",
-        Unary::Negate => "-",
-        Unary::Size => "size",
-        Unary::ToBool => "bool",
-        Unary::ToInt => "int",
-        Unary::ToUint => "uint",
-        Unary::ToDouble => "double",
-        Unary::ToString => "string",
-        Unary::ToDuration => "duration",
-        Unary::ToTimestamp => "timestamp",
-        Unary::ToIpAddress => "ipaddress",
-        Unary::Part(part) => part.function(),
-    }
-}
-
-const fn symbol(function: Binary) -> &'static str {
-    match function {
-        Binary::Equal => "==",
-        Binary::NotEqual => "!=",
-        Binary::Less => "<",
-        Binary::LessOrEqual => "<=",
-        Binary::Greater => ">",
-        Binary::GreaterOrEqual => ">=",
-        Binary::In => "in",
-        Binary::Add => "+",
-        Binary::Subtract => "-",
-        Binary::Multiply => "*",
-        Binary::Divide => "/",
-        Binary::Remainder => "%",
-        Binary::Index => "[]",
-        Binary::Contains => "contains",
-        Binary::StartsWith => "startsWith",
-        Binary::EndsWith => "endsWith",
-        Binary::Matches => "matches",
-        Binary::InCidr => "in_cidr",
-        Binary::PartIn(part) => part.function(),
+/// `matches` with a pattern that came as a value; a literal one was compiled with the condition.
+fn matches<'a>(left: &Value<'a>, right: &Value<'a>, fuel: &mut Fuel<'_>) -> Given<'a> {
+    let (Value::String(text), Value::String(source)) = (left, right) else {
+        return Err(no_function(Binary::Matches.name(), &[left, right]));
+    };
+    let bytes = u64::try_from(source.len()).unwrap_or(u64::MAX);
+    fuel.spend(bytes.saturating_mul(PATTERN_UNITS_PER_BYTE).saturating_add(PATTERN_UNITS))?;
+    match pattern::compile(source) {
+        Ok(pattern) => found(&pattern, text, fuel).map(Value::Bool),
+        Err(reason) => fail(format!("{:?} is not a pattern: {reason}", excerpt(source))),
     }
 }

@@ -49,11 +49,11 @@ fn has(checker: &mut Checker<'_>, arguments: &[Expression], span: Span) -> Typed
     let [Expression { kind: Kind::Field { operand, name }, .. }] = arguments else {
         return checker.mistake(span, "`has` takes a field", Some("write `has(x.name)`"));
     };
-    let checked = checker.expression(operand);
-    if field(&checked.of).is_none() {
-        return checker.no_field(&checked.of, name, span);
+    let inner = checker.expression(operand);
+    if field(&inner.of).is_none() {
+        return checker.no_field(&inner.of, name, span);
     }
-    let node = Node::Has { operand: Box::new(checked.node), key: name.as_str().into(), span };
+    let node = Node::Has { operand: Box::new(inner.node), key: name.as_str().into(), span };
     Typed { node, of: Type::Bool }
 }
 
@@ -66,8 +66,8 @@ fn comprehension(
     body: &Expression,
     span: Span,
 ) -> Typed {
-    let checked = checker.expression(range);
-    let item_type = match &checked.of {
+    let over = checker.expression(range);
+    let item_type = match &over.of {
         Type::List(items) => (**items).clone(),
         Type::Map(keys, _) => (**keys).clone(),
         Type::Dynamic => Type::Dynamic,
@@ -80,7 +80,7 @@ fn comprehension(
         | Type::Duration
         | Type::Timestamp
         | Type::IpAddress => {
-            let message = format!("`{}` needs a list or a map, and this is `{}`", kind.name(), checked.of);
+            let message = format!("`{}` needs a list or a map, and this is `{}`", kind.name(), over.of);
             checker.error(range.span, message, None);
             Type::Dynamic
         }
@@ -98,6 +98,6 @@ fn comprehension(
         }
     };
     checker.locals.pop();
-    let comprehension = Comprehension { kind, range: checked.node, filter, body, span };
+    let comprehension = Comprehension { kind, range: over.node, filter, body, span };
     Typed { node: Node::Comprehension(Box::new(comprehension)), of }
 }

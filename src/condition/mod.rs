@@ -18,6 +18,7 @@
 
 mod check;
 mod compiled;
+mod conversions;
 mod convert;
 mod evaluate;
 mod fold;

@@ -25,11 +25,11 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
         .map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => "the pattern is too large once compiled".to_owned(),
             // The last line of the crate's message is the reason; those before draw the place.
-            other => {
-                let text = other.to_string();
+            regex::Error::Syntax(text) => {
                 let reason = text.lines().last().unwrap_or_default();
                 reason.trim_start_matches("error: ").to_owned()
             }
+            _ => "it cannot be compiled".to_owned(),
         })
 }
 

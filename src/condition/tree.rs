@@ -178,3 +178,50 @@ impl ComprehensionKind {
         }
     }
 }
+
+impl Unary {
+    /// As it is written.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Not => "!",
+            Self::Negate => "-",
+            Self::Size => "size",
+            Self::ToBool => "bool",
+            Self::ToInt => "int",
+            Self::ToUint => "uint",
+            Self::ToDouble => "double",
+            Self::ToString => "string",
+            Self::ToDuration => "duration",
+            Self::ToTimestamp => "timestamp",
+            Self::ToIpAddress => "ipaddress",
+            Self::Part(part) => part.function(),
+        }
+    }
+}
+
+impl Binary {
+    /// As it is written.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::In => "in",
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+            Self::Index => "[]",
+            Self::Contains => "contains",
+            Self::StartsWith => "startsWith",
+            Self::EndsWith => "endsWith",
+            Self::Matches => "matches",
+            Self::InCidr => "in_cidr",
+            Self::PartIn(part) => part.function(),
+        }
+    }
+}

@@ -107,8 +107,11 @@ impl World {
             })
             .collect();
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{text}: {answers:?}");
-        let question = self.question(text);
-        assert_eq!(self.ask(question, &mut memo, 1), answers[0], "{text} with its own memo");
+        // What a search proved before it met a limit stays proved, so that asking again may help.
+        if !answers[0].starts_with("error: the search exceeded") {
+            let question = self.question(text);
+            assert_eq!(self.ask(question, &mut memo, 1), answers[0], "{text} with its own memo");
+        }
         answers[0].clone()
     }
 

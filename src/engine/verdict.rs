@@ -42,7 +42,7 @@ pub enum EngineError {
         work: Work,
     },
     /// The answer depends on tuples more hops away than the depth limit lets it follow.
-    #[error("the answer depends on more than {limit} nested usersets and tuplesets")]
+    #[error("the answer depends on more than {} nested usersets and tuplesets", limit.saturating_sub(1))]
     DepthExceeded {
         /// How many hops are followed, and one more.
         limit: u32,

@@ -199,7 +199,7 @@ fn agree(seed: u64) {
             let listed = list_relations(&world, list, slice);
             match held.iter().find(|(_, verdict)| verdict.starts_with("error")) {
                 Some((_, error)) => {
-                    assert_eq!(listed, Err(error.clone()), "seed {seed}: {object_text}@{subject_text}")
+                    assert_eq!(listed, Err(error.clone()), "seed {seed}: {object_text}@{subject_text}");
                 }
                 None => assert_eq!(listed, Ok(held), "seed {seed}: {object_text}@{subject_text}"),
             }
@@ -220,7 +220,7 @@ fn agree(seed: u64) {
             match (expected.iter().any(|(_, verdict)| verdict.starts_with("error")), listed) {
                 (true, listed) => assert!(listed.is_err(), "seed {seed}: {name} of {subject_text}"),
                 (false, listed) => {
-                    assert_eq!(listed, Ok(expected), "seed {seed}: objects {name} of {subject_text}")
+                    assert_eq!(listed, Ok(expected), "seed {seed}: objects {name} of {subject_text}");
                 }
             }
         }
@@ -349,10 +349,53 @@ fn list_subjects(
     }
 }
 
+/// A depth limit turns answers into errors and nothing else, whatever was asked before.
+fn shallow(seed: u64) {
+    let random = &mut StdRng::seed_from_u64(seed);
+    let mut world = random_world(random);
+    let (subjects, objects) = (subjects(&mut world), objects(&mut world));
+    let slice = *[1, 7, u64::MAX].choose(random).expect("one");
+    let depth = Some(random.random_range(1..5));
+    for (subject_text, subject) in &subjects {
+        let mut shared = Memo::new();
+        for (object_text, object, relations) in &objects {
+            for relation in relations {
+                let check = || Check::new(*object, *relation, *subject);
+                world.limits.depth = None;
+                let deep = world.ask(check(), &mut Memo::new(), u64::MAX);
+                world.limits.depth = depth;
+                let fresh = world.ask(check(), &mut Memo::new(), u64::MAX);
+                let again = world.ask(check(), &mut shared, slice);
+                let name = &world.rules.relation(*relation).name;
+                let place = format!("seed {seed}, depth {depth:?}: {object_text}#{name}@{subject_text}");
+                assert_eq!(fresh, again, "{place}, shared memo");
+                assert!(
+                    fresh == deep || fresh.starts_with("error"),
+                    "{place}: {fresh}, without limit {deep}"
+                );
+                if random.random_bool(0.05) {
+                    explain(&world, Explain::new(*object, *relation, *subject), slice, &fresh);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn depth_limits_only_turn_answers_into_errors() {
+    for seed in 0..worlds() {
+        shallow(seed);
+    }
+}
+
 #[test]
 fn searches_agree_on_random_worlds() {
-    let worlds = std::env::var("RELATA_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    for seed in 0..worlds {
+    for seed in 0..worlds() {
         agree(seed);
     }
+}
+
+/// How many worlds: few unless asked for more.
+fn worlds() -> u64 {
+    std::env::var("RELATA_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
 }

@@ -1,4 +1,8 @@
-//! The corner cases of the semantics, one test per rule.
+//! The corner cases of the semantics, one test per rule; and random worlds.
 
 mod agreement;
 mod check;
+mod conditions;
+mod limits;
+mod lists;
+mod trees;

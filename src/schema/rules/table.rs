@@ -101,6 +101,7 @@ pub struct Rules {
     pub(super) types: Vec<TypeName>,
     pub(super) relations: Vec<CompiledRelation>,
     pub(super) conditions: Vec<Arc<Condition>>,
+    #[expect(clippy::struct_field_names, reason = "the table of rules is what it holds")]
     pub(super) rules: Vec<Rule>,
     pub(super) type_ids: HashMap<TypeName, TypeId>,
     pub(super) relation_ids: HashMap<(TypeId, RelationName), RelationId>,
