@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::connect::Connection;
 use super::exit::{Exit, Failure};
-use super::output::{Format, Output, verdict_word};
+use super::explanation;
+use super::output::{Format, Output, remark, verdict_word};
 use super::question::{ContextArg, Question};
 use super::settings::Settings;
-use super::tree::Tree;
 use super::wire;
 use crate::proto::{self, Verdict};
 
@@ -78,51 +78,14 @@ fn print(answer: &proto::CheckResponse, out: &mut Output) -> Result<(), Failure>
     }
     out.line(line)?;
     if let Some(explanation) = &answer.explanation {
-        for line in explanation_tree(explanation, out).lines() {
+        for line in explanation::answered(explanation, out) {
             out.line(line)?;
         }
-        if explanation.truncated {
-            out.line(out.faint("… more was tried than is shown"))?;
-        }
         if let Some(work) = &answer.work {
-            let cost = format!("{} goals, {} tuples, at {}", work.goals, work.edges, answer.zookie);
-            out.line(out.faint(&cost))?;
+            remark(format_args!("{} goals, {} tuples, at {}", work.goals, work.edges, answer.zookie));
         }
     }
     Ok(())
-}
-
-fn explanation_tree(explanation: &proto::Explanation, out: &Output) -> Tree {
-    let mut tree = Tree::default();
-    for (number, node) in explanation.nodes.iter().enumerate() {
-        let parent = usize::try_from(node.parent).ok().filter(|parent| *parent < number);
-        tree.add(parent, node_text(node, explanation, out));
-    }
-    tree
-}
-
-/// One node: its mark, what it asks, and why it is so.
-fn node_text(node: &proto::ExplanationNode, explanation: &proto::Explanation, out: &Output) -> String {
-    let mut text = format!("{} {}", out.mark(node.verdict()), node.goal);
-    if !node.reason.is_empty() {
-        text = format!("{text}  {}", out.faint(&node.reason));
-    }
-    if let Some(tuple) = &node.tuple {
-        let tuple = wire::tuple_text(tuple);
-        if !text.contains(&tuple) {
-            text = format!("{text}  {tuple}");
-        }
-    }
-    if !node.missing.is_empty() {
-        text = format!("{text}  needs {}", node.missing.join(", "));
-    }
-    if let Some(same) = node.same_as {
-        let goal = usize::try_from(same).ok().and_then(|same| explanation.nodes.get(same));
-        if goal.is_some() {
-            text = format!("{text}  {}", out.faint("(explained above)"));
-        }
-    }
-    text
 }
 
 fn answer_json(answer: &proto::CheckResponse) -> serde_json::Value {

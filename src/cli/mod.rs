@@ -15,6 +15,7 @@ mod connect;
 mod context;
 mod exit;
 mod expand;
+mod explanation;
 mod list_objects;
 mod list_relations;
 mod list_subjects;

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::exit::{Exit, Failure};
+use super::explanation;
 use super::output::{Format, Output, remark};
 use super::schema::file::report as report_diagnostics;
 use crate::store_file::{self, Mismatch, Report, RunError, StoreFile, TestReport};
@@ -110,6 +111,10 @@ impl Test {
                 out.line(format_args!("      line {}: {}", mismatch.line, mismatch.question))?;
                 out.line(format_args!("        expected {}", mismatch.expected))?;
                 out.line(format_args!("        but got  {}", mismatch.actual))?;
+                let why = mismatch.explanation.as_ref().map(|why| explanation::found(why, out));
+                for line in why.unwrap_or_default() {
+                    out.line(format_args!("          {line}"))?;
+                }
             }
         }
         Ok(())

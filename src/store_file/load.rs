@@ -187,7 +187,7 @@ pub enum LoadError {
 pub fn load(path: &Path) -> Result<StoreFile, LoadError> {
     let text = read_text(path)?;
     let raw: RawStoreFile = serde_saphyr::from_str_with_options(&text, tuple_file::yaml_options())
-        .map_err(|error| LoadError::Yaml { path: path.to_owned(), message: error.to_string() })?;
+        .map_err(|error| malformed(path, &error))?;
     let loader = Loader { path };
     let model = loader.model(raw.model, raw.model_file)?;
     let tuples = loader.tuples(raw.tuples, raw.tuple_file.as_ref(), &raw.tuple_files)?;
@@ -196,6 +196,22 @@ pub fn load(path: &Path) -> Result<StoreFile, LoadError> {
         tests.push(loader.test(number, test)?);
     }
     Ok(StoreFile { path: path.to_owned(), name: raw.name, model, tuples, tests })
+}
+
+/// A mistake of the YAML at its place. The message begins with the place in words, which goes
+/// before it as a path and a line like every other.
+fn malformed(path: &Path, error: &serde_saphyr::Error) -> LoadError {
+    let path = path.to_owned();
+    let message = error.without_snippet().to_string();
+    match error.location() {
+        None => LoadError::Yaml { path, message },
+        Some(place) => {
+            let (line, column) = (place.line(), place.column());
+            let message = message.trim_start_matches("error: ");
+            let message = message.strip_prefix(&format!("line {line} column {column}: ")).unwrap_or(message);
+            LoadError::Invalid { path, line, message: message.to_owned() }
+        }
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, LoadError> {
@@ -520,11 +536,11 @@ mod tests {
     #[test]
     fn unknown_keys_are_named_with_their_place() {
         let top = error("model_file: schema.fga\ncolour: red\n");
-        assert!(top.contains("colour") && top.contains('2'), "{top}");
+        assert!(top.contains(".yaml:2: unknown field `colour`, expected one of name"), "{top}");
         let nested = error(
             "model_file: schema.fga\ntests:\n- name: a\n  check:\n  - user: user:a\n    object: doc:1\n    unexpected: 1\n    assertions: {viewer: true}\n",
         );
-        assert!(nested.contains("unexpected") && nested.contains('7'), "{nested}");
+        assert!(nested.contains(".yaml:7: unknown field `unexpected`"), "{nested}");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::load::{CheckCase, Expected, ListObjectsCase, ListSubjectsCase, StoreF
 use crate::condition::Required;
 use crate::context::Context;
 use crate::engine::{
-    Check, EngineError, Limits, ListObjects, ListSubjects, Memo, Progress, Scope, Verdict, Work,
+    Check, EngineError, Explain, Explanation, Limits, ListObjects, ListSubjects, Memo, Progress, Scope,
+    Verdict, Work,
 };
 use crate::graph::{self, Binding, Index, IndexFull, QuestionView};
 use crate::schema::{self, Diagnostics, RelationId, Rules, SubjectKind, TupleError};
@@ -46,6 +47,8 @@ pub struct Mismatch {
     pub expected: String,
     /// What came out.
     pub actual: String,
+    /// Why, for a check that was decided otherwise than expected.
+    pub explanation: Option<Explanation>,
 }
 
 impl Report {
@@ -75,7 +78,7 @@ pub enum RunError {
         /// The store file.
         path: PathBuf,
         /// What is wrong with the tuple.
-        source: TupleError,
+        source: Box<TupleError>,
     },
     /// More tuples than a graph can hold.
     #[error("{}: {source}", path.display())]
@@ -87,6 +90,9 @@ pub enum RunError {
     },
 }
 
+/// Nodes of one explanation: a failed test is read by a person.
+const MAX_EXPLAINED_NODES: usize = 40;
+
 /// Runs every test. `now` is the moment of those that do not name one.
 pub fn run(file: &StoreFile, now: Timestamp) -> Result<Report, RunError> {
     let schema = schema::parse(&file.model.text)
@@ -94,7 +100,9 @@ pub fn run(file: &StoreFile, now: Timestamp) -> Result<Report, RunError> {
     let rules = Arc::new(Rules::compile(&schema));
     let full = |source| RunError::Full { path: file.path.clone(), source };
     let allowed = |tuple: &Tuple| {
-        rules.validate(tuple).map_err(|source| RunError::Tuple { path: file.path.clone(), source })
+        rules
+            .validate(tuple)
+            .map_err(|source| RunError::Tuple { path: file.path.clone(), source: Box::new(source) })
     };
     let mut index = Index::new();
     for tuple in &file.tuples {
@@ -123,7 +131,7 @@ struct Run<'a> {
 }
 
 /// What a question came to: what was expected if it holds, else why not.
-type Outcome = Result<(), Mismatch>;
+type Outcome = Result<(), Box<Mismatch>>;
 
 impl Run<'_> {
     fn test(&self, test: &Test) -> TestReport {
@@ -134,7 +142,7 @@ impl Run<'_> {
         for outcome in checks.chain(objects).chain(subjects) {
             match outcome {
                 Ok(()) => report.passed += 1,
-                Err(mismatch) => report.failures.push(mismatch),
+                Err(mismatch) => report.failures.push(*mismatch),
             }
         }
         report
@@ -155,18 +163,21 @@ impl Run<'_> {
     }
 
     fn check(&self, case: &CheckCase) -> Outcome {
-        let mismatch = |actual: String| Mismatch {
-            line: case.line,
-            question: format!("check {} {} {}", case.object, case.relation, case.subject),
-            expected: expected_word(case.expected).to_owned(),
-            actual,
+        let mismatch = |actual: String, explanation| {
+            Box::new(Mismatch {
+                line: case.line,
+                question: format!("check {} {} {}", case.object, case.relation, case.subject),
+                expected: expected_word(case.expected).to_owned(),
+                actual,
+                explanation,
+            })
         };
         match self.verdict(case) {
             Ok(Verdict::Allowed) if case.expected == Expected::Allowed => Ok(()),
             Ok(Verdict::Denied) if case.expected == Expected::Denied => Ok(()),
             Ok(Verdict::Conditional { .. }) if case.expected == Expected::Conditional => Ok(()),
-            Ok(verdict) => Err(mismatch(verdict_text(&verdict))),
-            Err(error) => Err(mismatch(format!("an error: {error}"))),
+            Ok(verdict) => Err(mismatch(verdict_text(&verdict), self.explain(case))),
+            Err(error) => Err(mismatch(format!("an error: {error}"), None)),
         }
     }
 
@@ -179,15 +190,30 @@ impl Run<'_> {
         answer.map(|answer| answer.verdict).map_err(|error| error.to_string())
     }
 
+    fn explain(&self, case: &CheckCase) -> Option<Explanation> {
+        let relation = self.relation(case.object.object_type(), &case.relation).ok()?;
+        let mut view = self.view.clone();
+        let subject = view.subject(&case.subject)?;
+        let mut explain =
+            Explain::new(view.object(&case.object), relation, subject).with_max_nodes(MAX_EXPLAINED_NODES);
+        let scope = self.scope(&view, &case.context);
+        loop {
+            if let Progress::Done(explanation) = explain.run(&scope, &mut u64::MAX.clone()) {
+                return explanation.ok();
+            }
+        }
+    }
+
     fn list_objects(&self, case: &ListObjectsCase) -> Outcome {
         let found = self.objects(case);
         compare(found.map(|found| (found, None)), (&case.expected, None)).map_err(|(expected, actual)| {
-            Mismatch {
+            Box::new(Mismatch {
                 line: case.line,
                 question: format!("list-objects {} {} {}", case.subject, case.relation, case.object_type),
                 expected,
                 actual,
-            }
+                explanation: None,
+            })
         })
     }
 
@@ -221,12 +247,13 @@ impl Run<'_> {
         let kinds: Vec<String> = case.filters.iter().map(SubjectFilter::to_string).collect();
         let expected = (&case.expected.subjects, case.expected.excluded.as_ref());
         compare(error.map_or(Ok((found, Some(excluded))), Err), expected).map_err(|(expected, actual)| {
-            Mismatch {
+            Box::new(Mismatch {
                 line: case.line,
                 question: format!("list-subjects {} {} {}", case.object, case.relation, kinds.join(" ")),
                 expected,
                 actual,
-            }
+                explanation: None,
+            })
         })
     }
 

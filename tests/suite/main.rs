@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod ask;
+mod cli;
 mod conformance;
 mod datastore;
+mod examples;
 mod feed;
 mod grpc;
 mod language;
@@ -12,4 +14,5 @@ mod layering;
 mod oracle;
 mod postgres;
 mod postgres_server;
+mod program;
 mod shared;
