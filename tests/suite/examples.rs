@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use prost_types::value::Kind;
+use relata::context::{Context, Value};
 use relata::proto::permission_service_client::PermissionServiceClient;
 use relata::proto::schema_service_client::SchemaServiceClient;
 use relata::proto::store_service_client::StoreServiceClient;
 use relata::proto::tuple_service_client::TupleServiceClient;
 use relata::proto::{self, Verdict};
-use relata::server::convert;
 use relata::store_file::{self, Expected, StoreFile, Test};
 use relata::time::Timestamp;
 use relata::tuple::Tuple;
@@ -146,7 +147,7 @@ impl Asker {
         schemas.write_schema(request).await.unwrap();
         let updates = file.tuples.iter().map(|tuple| proto::Update {
             operation: proto::update::Operation::Create.into(),
-            tuple: Some(convert::wire_tuple(tuple)),
+            tuple: Some(wire(tuple)),
             must_exist: false,
         });
         let request = proto::WriteRequest {
@@ -160,7 +161,7 @@ impl Asker {
     /// Asks every assertion of a test, its own tuples as contextual ones, and counts them.
     async fn assert(&self, test: &Test, name: &str) -> usize {
         let mut client = PermissionServiceClient::new(self.channel.clone());
-        let contextual_tuples: Vec<_> = test.tuples.iter().map(convert::wire_tuple).collect();
+        let contextual_tuples: Vec<_> = test.tuples.iter().map(wire).collect();
         let store = || self.store.clone();
         for case in &test.checks {
             let request = proto::CheckRequest {
@@ -243,12 +244,37 @@ fn texts<T: ToString>(items: &BTreeSet<T>) -> BTreeSet<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
-/// A context travels as the context of a tuple's condition does.
-fn context(values: &relata::context::Context) -> Option<prost_types::Struct> {
-    let mut tuple: Tuple = "a:1#b@c:1".parse::<relata::tuple::TupleKey>().unwrap().into();
-    tuple.attributes.condition = Some(relata::tuple::TupleCondition {
-        name: "c".parse().unwrap(),
-        context: std::sync::Arc::new(values.clone()),
+/// A tuple as the API takes it.
+fn wire(tuple: &Tuple) -> proto::Tuple {
+    proto::Tuple {
+        object: tuple.key.object.to_string(),
+        relation: tuple.key.relation.to_string(),
+        subject: tuple.key.subject.to_string(),
+        condition: tuple.attributes.condition.as_ref().map(|condition| proto::TupleCondition {
+            name: condition.name.to_string(),
+            context: context(&condition.context),
+        }),
+        expires_at: tuple.attributes.expires_at.map(|moment| prost_types::Timestamp {
+            seconds: moment.as_micros().div_euclid(1_000_000),
+            nanos: i32::try_from(moment.as_micros().rem_euclid(1_000_000) * 1_000).unwrap(),
+        }),
+    }
+}
+
+/// A context as the API takes it. The examples need texts and small whole numbers.
+fn context(context: &Context) -> Option<prost_types::Struct> {
+    let fields = context.0.iter().map(|(name, value)| {
+        let kind = match value {
+            Value::String(text) => Kind::StringValue(text.clone()),
+            Value::Int(number) => Kind::NumberValue(f64::from(i32::try_from(*number).unwrap())),
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Uint(_)
+            | Value::Double(_)
+            | Value::List(_)
+            | Value::Map(_)) => panic!("`{name}` is {other:?}"),
+        };
+        (name.clone(), prost_types::Value { kind: Some(kind) })
     });
-    convert::wire_tuple(&tuple).condition.and_then(|condition| condition.context)
+    Some(prost_types::Struct { fields: fields.collect() })
 }
