@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
-use super::output::{Output, remark};
+use super::output::{Format, Output, remark};
 use super::settings::{Globals, Settings};
 use super::{
     check, completions, context, expand, list_objects, list_relations, list_subjects, migrate, schema, serve,
@@ -75,7 +75,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             // What was printed before the failure is still an answer.
             let _ = out.flush();
             if !failure.is_closed_pipe() {
-                remark(&failure);
+                match out.format {
+                    Format::Table => remark(&failure),
+                    Format::Json | Format::Jsonl => remark(failure.json()),
+                }
             }
             failure.exit
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tonic::Code;
 
 use super::connect::Connection;
-use super::exit::{self, Exit, Failure};
+use super::exit::{Exit, Failure};
+use super::secret::Secret;
 use super::settings::Settings;
 use super::wire;
 use crate::proto;
@@ -78,8 +79,7 @@ async fn fill(connection: &Connection, file: &StoreFile) -> Result<Bootstrapped,
         let text = diagnostics.render(Some(&name), schema::Style::Plain);
         return Err(Failure::new(Exit::BadInput, format!("the schema is not valid\n{}", text.trim_end())));
     }
-    create_store(connection).await?;
-    match schema_in_force(connection).await? {
+    match schema_in_force(connection, &store(connection).await?).await? {
         Some(text) if text != file.model.text => return Ok(Bootstrapped::OtherSchema),
         Some(_) => {}
         None => {
@@ -116,27 +116,28 @@ async fn fill(connection: &Connection, file: &StoreFile) -> Result<Bootstrapped,
     Ok(Bootstrapped::Filled { tuples: file.tuples.len() })
 }
 
-/// Creates the store if one is named and there is none.
-async fn create_store(connection: &Connection) -> Result<(), Failure> {
+/// The store, created if one is named and there is none.
+async fn store(connection: &Connection) -> Result<proto::Store, Failure> {
     let request = connection.request(proto::GetStoreRequest { store: connection.store.clone() });
-    match connection.stores().get_store(request).await {
-        Ok(_) => Ok(()),
+    let store = match connection.stores().get_store(request).await {
+        Ok(answer) => answer.into_inner().store,
         Err(status) if status.code() == Code::NotFound => {
             let request = connection.request(proto::CreateStoreRequest { name: connection.store.clone() });
-            connection.stores().create_store(request).await?;
-            Ok(())
+            connection.stores().create_store(request).await?.into_inner().store
         }
-        Err(status) => Err(status.into()),
-    }
+        Err(status) => return Err(status.into()),
+    };
+    wire::required(store, "store")
 }
 
-async fn schema_in_force(connection: &Connection) -> Result<Option<String>, Failure> {
-    let request = proto::ReadSchemaRequest { store: connection.store.clone(), schema_id: String::new() };
-    match connection.schemas().read_schema(connection.request(request)).await {
-        Ok(answer) => Ok(answer.into_inner().schema.map(|schema| schema.text)),
-        Err(status) if exit::reason(&status) == "NO_SCHEMA" => Ok(None),
-        Err(status) => Err(status.into()),
+async fn schema_in_force(connection: &Connection, store: &proto::Store) -> Result<Option<String>, Failure> {
+    if store.schema_id.is_empty() {
+        return Ok(None);
     }
+    let request =
+        proto::ReadSchemaRequest { store: connection.store.clone(), schema_id: store.schema_id.clone() };
+    let answer = connection.schemas().read_schema(connection.request(request)).await?.into_inner();
+    Ok(Some(wire::required(answer.schema, "schema")?.text))
 }
 
 async fn holds_tuples(connection: &Connection) -> Result<bool, Failure> {
@@ -151,11 +152,11 @@ async fn holds_tuples(connection: &Connection) -> Result<bool, Failure> {
 }
 
 /// The first token of a token file, which the server reads and checks as a whole.
-pub fn first_token(path: &Path) -> Result<Option<String>, Failure> {
+pub fn first_token(path: &Path) -> Result<Option<Secret>, Failure> {
     let text =
         std::fs::read_to_string(path).map_err(|error| Failure::bad_input(error).about(path.display()))?;
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(line.and_then(|line| line.split_whitespace().next()).map(str::to_owned))
+    Ok(line.and_then(|line| line.split_whitespace().next()).map(Secret::from))
 }
 
 /// A question that the file says is allowed, as the arguments of `relata check`.

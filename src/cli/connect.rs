@@ -53,7 +53,7 @@ impl Connection {
         let token = match &settings.token {
             None => None,
             Some(token) => {
-                let mut value = MetadataValue::try_from(format!("Bearer {token}"))
+                let mut value = MetadataValue::try_from(format!("Bearer {}", token.expose()))
                     .map_err(|_| Failure::bad_input("the token holds characters that cannot be sent"))?;
                 value.set_sensitive(true);
                 Some(value)

@@ -60,7 +60,8 @@ impl Context {
         let mut contexts = Contexts::load()?;
         match self.action {
             Action::Set { name, token_stdin } => {
-                let token = if token_stdin { Some(token_from_stdin()?) } else { globals.token.clone() };
+                let given = globals.token.as_ref().map(|token| token.expose().to_owned());
+                let token = if token_stdin { Some(token_from_stdin()?) } else { given };
                 let saved = Saved {
                     endpoint: globals.endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
                     token,

@@ -40,13 +40,14 @@ pub struct Failure {
     /// The code to end with.
     pub exit: Exit,
     what: String,
+    reason: String,
     advice: Option<String>,
 }
 
 impl Failure {
     /// A failure with its code.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), advice: None }
+        Self { exit, what: what.into(), reason: String::new(), advice: None }
     }
 
     /// What was given is not usable.
@@ -73,6 +74,17 @@ impl Failure {
         self
     }
 
+    /// What happened, for programs.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "error": self.what,
+            "reason": self.reason,
+            "advice": self.advice,
+            "exit": self.exit as u8,
+        })
+    }
+
     /// Whether the reader of our output has gone, which is no failure of ours.
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {
@@ -83,6 +95,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.what)?;
+        if !self.reason.is_empty() {
+            write!(f, " [{}]", self.reason)?;
+        }
         match &self.advice {
             Some(advice) => write!(f, "\n  try: {advice}"),
             None => Ok(()),
@@ -163,7 +178,7 @@ fn advice_of_code(code: Code) -> Option<&'static str> {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
-        let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+        let reason = reason(&status);
         let mut what = status.message().to_owned();
         if what.is_empty() {
             what = format!("the server answered {:?}", status.code());
@@ -175,13 +190,10 @@ impl From<Status> for Failure {
                 }
             }
         }
-        if !reason.is_empty() {
-            what = format!("{what} [{reason}]");
-        }
         let advice = advice_of_reason(&reason).or_else(|| {
             advice_of_code(status.code()).filter(|_| !status.message().contains("log says more"))
         });
-        Self { exit: exit_of(status.code()), what, advice: advice.map(str::to_owned) }
+        Self { exit: exit_of(status.code()), what, reason, advice: advice.map(str::to_owned) }
     }
 }
 

@@ -23,6 +23,7 @@ mod migrate;
 mod output;
 mod question;
 mod schema;
+mod secret;
 mod serve;
 mod settings;
 mod store;

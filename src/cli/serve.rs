@@ -12,6 +12,7 @@ use clap::Args;
 use super::bootstrap::{self, Bootstrapped};
 use super::exit::{Exit, Failure};
 use super::output::{Output, remark};
+use super::secret::Secret;
 use super::settings::Globals;
 use crate::config::{Access, Config, DatastoreConfig, Migration};
 use crate::server::{self, RunError};
@@ -69,12 +70,12 @@ pub(super) struct Record {
         value_name = "URL",
         default_value = "sqlite:relata.db"
     )]
-    datastore: String,
+    datastore: Secret,
 }
 
 impl Record {
     pub(super) fn config(&self) -> Result<DatastoreConfig, Failure> {
-        self.datastore.parse().map_err(|error| Failure::usage(format!("--datastore: {error}")))
+        self.datastore.expose().parse().map_err(|error| Failure::usage(format!("--datastore: {error}")))
     }
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::{Exit, Failure};
 use super::output::Format;
+use super::secret::Secret;
 
 /// Where `relata serve` listens by default.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8081";
@@ -35,7 +36,7 @@ pub struct Globals {
     pub endpoint: Option<String>,
     /// Token to present.
     #[arg(long, global = true, env = "RELATA_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Store to ask, by name or id [default: `default`, or the context in use].
     #[arg(long, global = true, env = "RELATA_STORE", value_name = "STORE")]
     pub store: Option<String>,
@@ -61,7 +62,7 @@ pub struct Settings {
     /// Base URL of the server.
     pub endpoint: String,
     /// Token to present.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Store to ask; empty: the server's default.
     pub store: String,
     /// How long to wait for an answer.
@@ -83,10 +84,10 @@ impl Globals {
                 .or_else(|| saved.map(|saved| saved.endpoint.clone()))
                 .unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
             // A token goes only to the server it was saved for, not to another one named by flag.
-            token: given(&self.token).or_else(|| {
+            token: self.token.clone().filter(|token| !token.expose().is_empty()).or_else(|| {
                 saved
                     .filter(|saved| given(&self.endpoint).is_none_or(|endpoint| endpoint == saved.endpoint))
-                    .and_then(|saved| saved.token.clone())
+                    .and_then(|saved| saved.token.as_deref().map(Secret::from))
             }),
             store: given(&self.store)
                 .or_else(|| saved.and_then(|saved| saved.store.clone()))
@@ -96,8 +97,8 @@ impl Globals {
     }
 }
 
-/// One named context.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+/// One named context. It has no `Debug`, so that a token is shown by no accident.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saved {
     /// Base URL of the server.
@@ -111,7 +112,7 @@ pub struct Saved {
 }
 
 /// The context file.
-#[derive(Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contexts {
     /// The context that commands use; none: the defaults.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use crate::context::{Context, Value};
 use crate::proto;
 use crate::time::Timestamp;
@@ -158,10 +158,13 @@ fn number_json(number: f64) -> Json {
 
 /// What an answer must hold and a server of another make might not send.
 pub fn required<T>(field: Option<T>, name: &str) -> Result<T, Failure> {
-    field.ok_or_else(|| {
-        Failure::new(super::Exit::Internal, format!("the server's answer lacks `{name}`"))
-            .advise("compare `relata version` with the server's")
-    })
+    field.ok_or_else(|| lacking(name))
+}
+
+/// An answer without something it must hold.
+pub fn lacking(name: &str) -> Failure {
+    Failure::new(Exit::Internal, format!("the server's answer lacks `{name}`"))
+        .advise("compare `relata version` with the server's")
 }
 
 #[cfg(test)]

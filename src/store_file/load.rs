@@ -14,6 +14,7 @@ use super::format::{
 };
 use super::tuple_file::{self, TupleFormat};
 use crate::context::Context;
+use crate::schema;
 use crate::time::Timestamp;
 use crate::tuple::{Object, RelationName, Subject, Tuple, TypeName};
 
@@ -214,6 +215,13 @@ fn malformed(path: &Path, error: &serde_saphyr::Error) -> LoadError {
     }
 }
 
+/// The schema language's text of OpenFGA's JSON form.
+pub fn schema_of_json(text: &str) -> Result<String, String> {
+    let json = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let document = schema::document_from_json(&json).map_err(|diagnostics| diagnostics.to_string())?;
+    schema::print_document(&document).map_err(|error| error.to_string())
+}
+
 fn read_text(path: &Path) -> Result<String, LoadError> {
     let io = |source| LoadError::Io { path: path.to_owned(), source };
     let size = fs::metadata(path).map_err(io)?.len();
@@ -244,6 +252,15 @@ impl Loader<'_> {
             (None, Some(file)) => {
                 let path = self.beside(&file)?;
                 let text = read_text(&path)?;
+                let text = match path.extension().and_then(|extension| extension.to_str()) {
+                    Some("json") => schema_of_json(&text)
+                        .map_err(|message| LoadError::Yaml { path: path.clone(), message })?,
+                    Some("mod") => {
+                        let message = "schemas in modules are not read: name one file with the whole schema";
+                        return Err(self.invalid(file.referenced.line(), message));
+                    }
+                    _ => text,
+                };
                 Ok(Model { path, text })
             }
             (None, None) => {
@@ -549,6 +566,19 @@ mod tests {
             let message = error(&format!("model_file: '{name}'\n"));
             assert!(message.contains("outside the directory"), "{name}: {message}");
         }
+    }
+
+    #[test]
+    fn a_schema_may_be_in_the_json_form() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let json = schema::to_json(&schema::parse("model\n  schema 1.1\n\ntype user\n").expect("a schema"));
+        fs::write(directory.path().join("model.json"), json.to_string()).expect("a file");
+        fs::write(directory.path().join("broken.json"), "{").expect("a file");
+        let path = directory.path().join("store.fga.yaml");
+        fs::write(&path, "model_file: model.json\n").expect("a file");
+        assert_eq!(load(&path).expect("a store file").model.text, "model\n  schema 1.1\n\ntype user\n");
+        fs::write(&path, "model_file: broken.json\n").expect("a file");
+        assert!(load(&path).expect_err("refused").to_string().contains("broken.json: not JSON"));
     }
 
     #[cfg(unix)]

@@ -20,6 +20,6 @@ pub mod tuple_text;
 
 pub use load::{
     CheckCase, Expected, ExpectedSubjects, ListObjectsCase, ListSubjectsCase, LoadError, Model, StoreFile,
-    SubjectFilter, Test, load,
+    SubjectFilter, Test, load, schema_of_json,
 };
 pub use run::{Mismatch, Report, RunError, TestReport, run};

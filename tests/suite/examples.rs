@@ -169,7 +169,7 @@ impl Asker {
                 object: case.object.to_string(),
                 relation: case.relation.to_string(),
                 subject: case.subject.to_string(),
-                context: context(&case.context),
+                context: Some(context(&case.context)),
                 contextual_tuples: contextual_tuples.clone(),
                 explain: true,
                 ..Default::default()
@@ -190,7 +190,7 @@ impl Asker {
                 subject: case.subject.to_string(),
                 relation: case.relation.to_string(),
                 object_type: case.object_type.to_string(),
-                context: context(&case.context),
+                context: Some(context(&case.context)),
                 contextual_tuples: contextual_tuples.clone(),
                 ..Default::default()
             };
@@ -213,7 +213,7 @@ impl Asker {
                     relation: case.relation.to_string(),
                     subject_type: filter.subject_type.to_string(),
                     subject_relation: filter.relation.as_ref().map(ToString::to_string).unwrap_or_default(),
-                    context: context(&case.context),
+                    context: Some(context(&case.context)),
                     contextual_tuples: contextual_tuples.clone(),
                     ..Default::default()
                 };
@@ -252,7 +252,7 @@ fn wire(tuple: &Tuple) -> proto::Tuple {
         subject: tuple.key.subject.to_string(),
         condition: tuple.attributes.condition.as_ref().map(|condition| proto::TupleCondition {
             name: condition.name.to_string(),
-            context: context(&condition.context),
+            context: Some(context(&condition.context)),
         }),
         expires_at: tuple.attributes.expires_at.map(|moment| prost_types::Timestamp {
             seconds: moment.as_micros().div_euclid(1_000_000),
@@ -262,7 +262,7 @@ fn wire(tuple: &Tuple) -> proto::Tuple {
 }
 
 /// A context as the API takes it. The examples need texts and small whole numbers.
-fn context(context: &Context) -> Option<prost_types::Struct> {
+fn context(context: &Context) -> prost_types::Struct {
     let fields = context.0.iter().map(|(name, value)| {
         let kind = match value {
             Value::String(text) => Kind::StringValue(text.clone()),
@@ -276,5 +276,5 @@ fn context(context: &Context) -> Option<prost_types::Struct> {
         };
         (name.clone(), prost_types::Value { kind: Some(kind) })
     });
-    Some(prost_types::Struct { fields: fields.collect() })
+    prost_types::Struct { fields: fields.collect() }
 }

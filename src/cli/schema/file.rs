@@ -1,4 +1,5 @@
-//! Schema files as the commands take them: a path or `-`, checked before a server is asked.
+//! Schema files as the commands take them: a path or `-`, in the language or, if called `.json`,
+//! in OpenFGA's JSON form; checked before a server is asked.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,6 +9,7 @@ use serde_json::json;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{Format, Output, remark};
 use crate::schema::{self, Diagnostics, Severity};
+use crate::store_file;
 
 /// The text of a file, or of standard input for `-`, and the name to call it by.
 pub fn read(path: &str) -> Result<(String, String), Failure> {
@@ -27,6 +29,12 @@ pub fn read(path: &str) -> Result<(String, String), Failure> {
         )));
     }
     let text = String::from_utf8(bytes).map_err(|_| Failure::bad_input("not UTF-8").about(name))?;
+    let is_json = std::path::Path::new(path).extension().is_some_and(|extension| extension == "json");
+    if is_json {
+        let text =
+            store_file::schema_of_json(&text).map_err(|error| Failure::bad_input(error).about(name))?;
+        return Ok((text, name.to_owned()));
+    }
     Ok((text, name.to_owned()))
 }
 

@@ -19,7 +19,8 @@ Exit code with --check: 0 canonical already, 1 not, 65 not a valid schema.
 Examples:
   relata schema fmt schema.fga
   relata schema fmt schema.fga --write
-  relata schema fmt schema.fga --check")]
+  relata schema fmt schema.fga --check
+  relata schema fmt model.json > schema.fga")]
 pub struct Fmt {
     /// Schema file, or `-`.
     #[arg(value_name = "FILE")]
@@ -56,8 +57,8 @@ impl Fmt {
             ));
             return Ok(Exit::Denied);
         }
-        if self.write && self.path == "-" {
-            return Err(Failure::usage("--write needs the name of a file"));
+        if self.write && (self.path == "-" || self.path.ends_with(".json")) {
+            return Err(Failure::usage("--write needs the name of a file in the schema language"));
         }
         if !self.write {
             out.line(formatted.trim_end())?;

@@ -74,6 +74,8 @@ pub struct Refused {
     pub line: u64,
     /// Why.
     pub why: String,
+    /// The machine-readable reason; empty if the line itself cannot be read.
+    pub reason: String,
 }
 
 /// A tuple and its line.
@@ -157,9 +159,11 @@ fn read(format: TupleFormat, input: Box<dyn BufRead + Send>, sender: &mpsc::Send
                 step.push((line, tuple));
                 if ready.is_empty() { Ok(()) } else { sender.blocking_send(Step::Tuples(ready)) }
             }
-            Ok(Entry { line, tuple: Err(error) }) => {
-                sender.blocking_send(Step::Refused(Refused { line, why: error.to_string() }))
-            }
+            Ok(Entry { line, tuple: Err(error) }) => sender.blocking_send(Step::Refused(Refused {
+                line,
+                why: error.to_string(),
+                reason: String::new(),
+            })),
             Err(error) => {
                 let _ = sender.blocking_send(Step::Tuples(step));
                 let _ = sender.blocking_send(Step::Broken(error));
@@ -198,7 +202,11 @@ async fn write_step(
             }
             Err(status) if !is_of_single_tuples(&status) => return Err(status),
             Err(status) if part.len() == 1 => {
-                outcome.refuse(Refused { line: *first, why: refusal(&status) });
+                outcome.refuse(Refused {
+                    line: *first,
+                    why: status.message().to_owned(),
+                    reason: exit::reason(&status),
+                });
             }
             Err(_) => {
                 let (left, right) = part.split_at(part.len() / 2);
@@ -223,8 +231,4 @@ fn is_of_single_tuples(status: &Status) -> bool {
         "LIMIT_EXCEEDED",
     ];
     OF_TUPLES.contains(&exit::reason(status).as_str())
-}
-
-fn refusal(status: &Status) -> String {
-    format!("{} [{}]", status.message(), exit::reason(status))
 }

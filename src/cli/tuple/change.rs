@@ -317,7 +317,11 @@ fn report(name: &str, verb: &str, outcome: &Outcome, out: &mut Output) -> Result
     match out.format {
         Format::Table => {
             for refused in &outcome.refused {
-                remark(format_args!("{name}:{}: {}", refused.line, refused.why));
+                let reason = match refused.reason.as_str() {
+                    "" => String::new(),
+                    reason => format!(" [{reason}]"),
+                };
+                remark(format_args!("{name}:{}: {}{reason}", refused.line, refused.why));
             }
             let plural = if outcome.done == 1 { "" } else { "s" };
             let refused = match outcome.refused.len() {
@@ -334,7 +338,9 @@ fn report(name: &str, verb: &str, outcome: &Outcome, out: &mut Output) -> Result
             let refused: Vec<_> = outcome
                 .refused
                 .iter()
-                .map(|refused| json!({ "line": refused.line, "error": refused.why }))
+                .map(
+                    |refused| json!({ "line": refused.line, "error": refused.why, "reason": refused.reason }),
+                )
                 .collect();
             out.json(&json!({
                 "zookie": outcome.zookie,

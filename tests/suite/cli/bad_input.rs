@@ -71,6 +71,12 @@ fn every_mistake_is_told(record: &Record) {
             ran.stderr
         );
     }
+    // For programs the same is JSON.
+    let told = server.ask("check doc:1 can_reed user:beth -o json").exits(65).stderr;
+    let told: serde_json::Value = serde_json::from_str(&told).expect(&told);
+    assert_eq!((&told["reason"], &told["exit"]), (&"UNKNOWN_RELATION".into(), &65.into()));
+    assert!(told["error"].as_str().unwrap().contains("can_reed"), "{told}");
+
     // Nothing of it was written.
     assert_eq!(server.ask("tuple read -o jsonl").exits(0).json_lines().len(), 11);
 }

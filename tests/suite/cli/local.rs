@@ -193,3 +193,26 @@ fn store_files_are_tested_in_process() {
     // A file that cannot be used does not hide the others.
     ran(&["test", "/nonexistent.yaml", &examples[0]]).exits(65).says("41 assertions hold");
 }
+
+/// The example of `docs/command-line.md`, with the files it names beside it.
+#[test]
+fn the_store_file_of_the_documentation_holds() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/command-line.md")).unwrap();
+    let yaml = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("store.fga.yaml", yaml);
+    write(
+        "schema.fga",
+        "model\n  schema 1.1\ntype user\ntype doc\n  relations\n    define viewer: [user]\n    \
+         define owner: [user]\n    define editor: [user with at]\n\
+         condition at(ip: ipaddress, place: string) {\n  ip.in_cidr(place)\n}\n",
+    );
+    write(
+        "people.csv",
+        "object,relation,subject,condition,context\ndoc:plan,viewer,user:bob,,\n\
+         doc:plan,editor,user:ann,at,\ndoc:plan,editor,user:bob,at,\n",
+    );
+    let name = directory.path().join("store.fga.yaml").display().to_string();
+    ran(&["test", &name]).exits(0).says("8 assertions hold, 0 do not");
+}

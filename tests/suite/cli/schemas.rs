@@ -23,6 +23,14 @@ fn schemas_are_written_read_planned_and_compared(record: &Record) {
         serde_json::from_str(&server.ask("schema read --json").exits(0).stdout).unwrap();
     assert_eq!(model["schema_version"], "1.1");
     server.run(&["schema", "diff", &path("drive")]).exits(0);
+    // The JSON form is the same schema.
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("model.json");
+    std::fs::write(&json, model.to_string()).unwrap();
+    let json = json.display().to_string();
+    server.run(&["schema", "diff", &json]).exits(0);
+    server.run(&["schema", "fmt", &json]).exits(0).says("define can_read: owner or viewer from parent");
+    server.run(&["schema", "fmt", &json, "--write"]).exits(64);
 
     server.ask("tuple write doc:roadmap owner user:ann").exits(0);
     server.ask("tuple write folder:a viewer folder:b#viewer").exits(0);
