@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::Path;
 
 use serde_json::json;
 
@@ -29,13 +30,17 @@ pub fn read(path: &str) -> Result<(String, String), Failure> {
         )));
     }
     let text = String::from_utf8(bytes).map_err(|_| Failure::bad_input("not UTF-8").about(name))?;
-    let is_json = std::path::Path::new(path).extension().is_some_and(|extension| extension == "json");
-    if is_json {
+    if is_json(path) {
         let text =
             store_file::schema_of_json(&text).map_err(|error| Failure::bad_input(error).about(name))?;
         return Ok((text, name.to_owned()));
     }
     Ok((text, name.to_owned()))
+}
+
+/// Whether a file promises OpenFGA's JSON form.
+pub fn is_json(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 
 /// Says what is wrong with a schema, and how the command ends for it.

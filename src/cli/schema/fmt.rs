@@ -57,7 +57,7 @@ impl Fmt {
             ));
             return Ok(Exit::Denied);
         }
-        if self.write && (self.path == "-" || self.path.ends_with(".json")) {
+        if self.write && (self.path == "-" || file::is_json(&self.path)) {
             return Err(Failure::usage("--write needs the name of a file in the schema language"));
         }
         if !self.write {
