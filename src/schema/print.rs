@@ -51,7 +51,7 @@ pub fn print(schema: &Schema) -> Result<String, Inexpressible> {
 /// A document as canonical text. Comments are not part of a document and are lost.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_document(document: &Document) -> Result<String, Inexpressible> {
     let mut out = format!("model\n  schema {}\n", document.dialect.as_str());
     for declared in &document.types {

@@ -3,7 +3,7 @@
 //! SQLite is synchronous, so its connections live on threads of their own: one that writes and
 //! a few that read ([`threads`]). A job handed to a thread runs to its end, whatever becomes of
 //! the future that waits for it. The file belongs to one process at a time; a lock file beside
-//! it says so ([`file`]).
+//! it says so ([`mod@file`]).
 //!
 //! | File | Does |
 //! |---|---|
