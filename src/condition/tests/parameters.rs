@@ -82,10 +82,9 @@ fn errors_say_who_can_mend_them() {
     let cause = |json: &str, fuel: u64| {
         let request: Context = json.parse().expect("JSON");
         let mut fuel = fuel;
-        match condition.evaluate(&Context::default(), &request, Required::Deciding, &mut fuel) {
-            Outcome::Error(error) => (error.cause, error.to_string()),
-            other @ (Outcome::True | Outcome::False | Outcome::Missing(_)) => panic!("{}", line(&other)),
-        }
+        let outcome = condition.evaluate(&Context::default(), &request, Required::Deciding, &mut fuel);
+        let Outcome::Error(error) = outcome else { panic!("{}", line(&outcome)) };
+        (error.cause, error.to_string())
     };
     assert_eq!(
         cause(r#"{"x": 0}"#, 100),
