@@ -1,5 +1,5 @@
-//! As written → checked: names become slots, functions are resolved, types must fit. Every
-//! mistake is reported, not only the first.
+//! As written → checked: names become slots, functions are resolved, types must fit. The mistakes
+//! are reported together, not only the first.
 
 use super::macros;
 use super::outcome::ConditionError;
@@ -8,6 +8,9 @@ use super::syntax::{Expression, Kind, Literal, Operator, Span};
 use super::tree::{Binary, Node, Unary};
 use super::types::{ParameterType, Type};
 use super::value::Value;
+
+/// Mistakes reported of one expression; what comes after is most likely more of the same.
+const MAX_MISTAKES: usize = 50;
 
 /// A checked part and its type.
 pub(super) struct Typed {
@@ -44,6 +47,9 @@ pub(super) struct Checker<'p> {
 
 impl Checker<'_> {
     pub(super) fn error(&mut self, span: Span, message: impl Into<String>, hint: Option<&str>) {
+        if self.errors.len() >= MAX_MISTAKES {
+            return;
+        }
         self.errors.push(ConditionError {
             span: span.range(),
             message: message.into(),
@@ -118,6 +124,9 @@ impl Checker<'_> {
         let slot = self.parameters.iter().position(|(parameter, _)| parameter == name);
         if let Some((slot, (_, declared))) = slot.and_then(|slot| Some((slot, self.parameters.get(slot)?))) {
             return Typed { node: Node::Parameter(slot), of: Type::from(declared) };
+        }
+        if self.errors.len() >= MAX_MISTAKES {
+            return Typed { node: Node::Constant(Value::Null), of: Type::Dynamic };
         }
         let known = self.parameters.iter().map(|(parameter, _)| parameter.as_str());
         let hint = match nearest(name, known.chain(["true", "false", "null"])) {

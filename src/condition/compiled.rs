@@ -36,10 +36,19 @@ impl Condition {
         parameters: Vec<(String, ParameterType)>,
         expression: &str,
     ) -> Result<Self, Vec<ConditionError>> {
+        if parameters.len() > MAX_PARAMETERS {
+            return Err(vec![ConditionError {
+                span: 0..0,
+                message: format!(
+                    "the condition has {} parameters, more than {MAX_PARAMETERS}",
+                    parameters.len()
+                ),
+                hint: Some("pass several values as one map or list".to_owned()),
+            }]);
+        }
         let mut errors = check_parameters(&parameters);
         let checked = parse(expression).and_then(|parsed| check(&parameters, &parsed));
-        let root = checked.map(|node| fold(node, &mut errors));
-        match root {
+        match checked.map(|node| fold(node, &mut errors)) {
             Ok(root) if errors.is_empty() => {
                 Ok(Self { name, parameters, expression: expression.to_owned(), root })
             }
@@ -183,12 +192,6 @@ fn check_parameters(parameters: &[(String, ParameterType)]) -> Vec<ConditionErro
     let mut error = |message, hint: Option<&str>| {
         errors.push(ConditionError { span: 0..0, message, hint: hint.map(str::to_owned) });
     };
-    if parameters.len() > MAX_PARAMETERS {
-        error(
-            format!("the condition has {} parameters, more than {MAX_PARAMETERS}", parameters.len()),
-            Some("pass several values as one map or list"),
-        );
-    }
     for (at, (name, _)) in parameters.iter().enumerate() {
         let mut characters = name.chars();
         let plain = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')

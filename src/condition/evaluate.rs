@@ -120,6 +120,7 @@ impl<'e> Evaluation<'e> {
             Node::Local(index) => match self.locals.get(*index) {
                 Some(Local::Item(item)) => Ok(item.clone()),
                 Some(Local::Unknown(slots)) => Err(Stop::Missing(*slots)),
+                // INVARIANT: the checker counts comprehensions as they nest here.
                 None => Ok(Value::Null),
             },
             Node::And(parts, span) => self.junction(parts, false, *span),

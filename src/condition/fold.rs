@@ -1,6 +1,7 @@
 //! What an expression says of itself is worked out once, when it is compiled: constants are
 //! joined, patterns and networks compiled. A literal that can never be read is a mistake then.
 
+use super::convert::excerpt;
 use super::evaluate::{Evaluation, Stop};
 use super::fuel::Fuel;
 use super::functions::{NETWORK, ZONE, network};
@@ -13,7 +14,7 @@ use super::value::Value;
 use crate::context::Context;
 
 /// What joining one constant may cost; a dearer one is left for evaluation.
-const FOLDING_FUEL: u64 = 1_000;
+const FOLDING_FUEL: u64 = 10_000;
 
 /// Folds a part and all below it. Recurses as deep as the tree, which is bounded.
 pub(super) fn fold(node: Node, errors: &mut Vec<ConditionError>) -> Node {
@@ -83,15 +84,15 @@ fn binary(function: Binary, left: Node, right: Node, span: Span, errors: &mut Ve
     match (function, right) {
         (Binary::Matches, Node::Constant(Value::String(text))) => match pattern::compile(&text) {
             Ok(pattern) => constant(Node::Matches { text: Box::new(left), pattern: Box::new(pattern), span }),
-            Err(reason) => mistake(format!("{:?} is not a pattern: {reason}", &*text)),
+            Err(reason) => mistake(format!("{:?} is not a pattern: {reason}", excerpt(&text))),
         },
         (Binary::InCidr, Node::Constant(Value::String(text))) => match network(&text) {
             Some(network) => constant(Node::InNetwork { address: Box::new(left), network, span }),
-            None => mistake(format!("{:?} is not {NETWORK}", &*text)),
+            None => mistake(format!("{:?} is not {NETWORK}", excerpt(&text))),
         },
         (Binary::PartIn(part), Node::Constant(Value::String(text))) => match parse_offset(&text) {
             Some(offset) => constant(Node::PartAt { moment: Box::new(left), part, offset, span }),
-            None => mistake(format!("{:?} is not {ZONE}", &*text)),
+            None => mistake(format!("{:?} is not {ZONE}", excerpt(&text))),
         },
         (function, right) => constant(Node::Binary { function, operands: Box::new([left, right]), span }),
     }

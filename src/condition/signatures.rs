@@ -234,6 +234,8 @@ impl Signature {
 pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let name: Vec<char> = name.chars().take(64).flat_map(char::to_lowercase).collect();
     known
+        // Names come from uploads: only such as can be near are looked at letter by letter.
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 2)
         .map(|candidate| (distance(&name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 2 && distance * 2 < candidate.len().min(name.len()))
         .min()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::thread;
 
 use super::{compile, line};
-use crate::condition::{Condition, MAX_EXPRESSION_BYTES, Outcome, Required};
+use crate::condition::{Condition, MAX_EXPRESSION_BYTES, Outcome, ParameterType, Required};
 use crate::context::{Context, Value};
 
 /// A quarter of what threads have by default; unoptimised code takes the most.
@@ -103,6 +103,32 @@ fn the_deepest_that_is_allowed_is_evaluated() {
             "{expression}"
         );
     }
+}
+
+#[test]
+fn a_deep_mistake_is_found_at_once() {
+    // A parser that tried every alternative again at each level would try 2^31 of them.
+    for (open, close) in
+        [("l.exists(a, ", ")"), ("(", ")"), ("[", "]"), ("{1: ", "}"), ("string(", ")"), ("l[", "]")]
+    {
+        let expression = format!("{}b b{}", open.repeat(31), close.repeat(31));
+        let found = compiled_on_a_small_stack("b: bool, l: list<int>", expression);
+        assert_eq!(
+            found.as_deref(),
+            Some("`b` is not expected here, but an operator or a closing bracket"),
+            "{open}"
+        );
+    }
+}
+
+#[test]
+fn mistakes_are_counted_out() {
+    let errors = compile("b: bool", &"bb||".repeat(1_000)[..3_998]).expect_err("unknown names");
+    assert_eq!(errors.len(), 50);
+    let long = "p".repeat(1 << 20);
+    let parameters = vec![(long, ParameterType::Int); 100];
+    let errors = Condition::compile("c".parse().expect("a name"), parameters, "true").expect_err("too many");
+    assert_eq!(errors.len(), 1);
 }
 
 /// A list of this many ones, as `l`.
