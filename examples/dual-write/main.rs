@@ -14,11 +14,16 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use relata::proto::consistency::Requirement;
 use relata::proto::permission_service_client::PermissionServiceClient;
+use relata::proto::precondition::Operation as Expectation;
 use relata::proto::tuple_service_client::TupleServiceClient;
 use relata::proto::update::Operation;
-use relata::proto::{CheckRequest, Consistency, Tuple, Update, Verdict, WriteRequest};
+use relata::proto::{
+    CheckRequest, Consistency, Precondition, Tuple, TupleFilter, Update, Verdict, WriteRequest,
+};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use tonic::Status;
 use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
 
 /// Documents in SQLite, their owners in Relata.
 #[derive(Parser)]
@@ -75,6 +80,17 @@ enum Decision {
     Rejected,
 }
 
+/// What the caller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// The document exists, with its owner.
+    Created,
+    /// Another document has the title.
+    TitleTaken,
+    /// Somebody has the document already, or is about to.
+    DocumentTaken,
+}
+
 struct Service {
     database: Connection,
     tuples: TupleServiceClient<Channel>,
@@ -100,8 +116,9 @@ async fn main() -> anyhow::Result<()> {
     match arguments.command {
         Command::Create { request, document, title, owner } => {
             match service.create(&request, &document, &title, &owner).await? {
-                Decision::Accepted => println!("created document:{document}"),
-                Decision::Rejected => bail!("rejected: the title `{title}` or the id `{document}` is taken"),
+                Answer::Created => println!("created document:{document}"),
+                Answer::TitleTaken => bail!("rejected: the title `{title}` is taken"),
+                Answer::DocumentTaken => bail!("rejected: the document `{document}` is taken"),
             }
         }
         Command::Read { document, user } => println!("{}", service.read(&document, &user).await?),
@@ -129,38 +146,42 @@ impl Service {
         document: &str,
         title: &str,
         owner: &str,
-    ) -> anyhow::Result<Decision> {
+    ) -> anyhow::Result<Answer> {
         let relation = Tuple {
             object: format!("doc:{document}"),
             relation: "owner".to_owned(),
             subject: format!("user:{owner}"),
             ..Tuple::default()
         };
-        let decision = match self.decision(request)? {
-            Some(decision) => decision,
-            None => {
-                self.crash_point("before-relation");
-                // 1. Write the relation. The key makes a retry return the first zookie.
-                let zookie = self.write(Operation::Touch, &relation, &format!("{request}/do")).await?;
-                self.crash_point("after-relation");
-                // 2. Decide, once and durably, in our own transaction: the row with the zookie
-                //    beside it, or the rejection.
-                let decision = self.decide(request, document, title, owner, &zookie)?;
-                self.crash_point("after-commit");
-                decision
+        let decision = if let Some(decision) = self.decision(request)? {
+            decision
+        } else {
+            if self.exists(document)? {
+                return Ok(Answer::DocumentTaken);
             }
+            self.crash_point("before-relation");
+            // 1. Write the relation. The key makes a retry return the first zookie.
+            let Some(zookie) = self.grant(request, document, &relation).await? else {
+                return Ok(Answer::DocumentTaken);
+            };
+            self.crash_point("after-relation");
+            // 2. Decide, once and durably, in our own transaction: the row with the zookie
+            //    beside it, or the rejection.
+            let decision = self.decide(request, document, title, owner, &zookie)?;
+            self.crash_point("after-commit");
+            decision
         };
-        if decision == Decision::Rejected {
-            self.crash_point("after-rejection");
-            // 3. Undo, only after the rejection is on record: a retry that finds no decision
-            //    may rely on the relation of step 1 being there. A relation that belongs to an
-            //    accepted document stays.
-            if !self.is_owner(document, owner)? {
-                self.write(Operation::Delete, &relation, &format!("{request}/undo")).await?;
+        match decision {
+            Decision::Accepted => Ok(Answer::Created),
+            Decision::Rejected => {
+                self.crash_point("after-rejection");
+                // 3. Undo, only after the rejection is on record: a retry that finds no decision
+                //    may rely on the relation of step 1 being there.
+                self.revoke(request, &relation).await?;
+                self.crash_point("after-undo");
+                Ok(Answer::TitleTaken)
             }
-            self.crash_point("after-undo");
         }
-        Ok(decision)
     }
 
     /// Reads with the zookie stored beside the row, so that the owner of a document just
@@ -193,14 +214,52 @@ impl Service {
         }
     }
 
-    async fn write(&mut self, operation: Operation, tuple: &Tuple, key: &str) -> anyhow::Result<String> {
+    /// Makes the owner, unless the document has one: no request may touch what another one
+    /// relies on. `None` if it has.
+    async fn grant(
+        &mut self,
+        request: &str,
+        document: &str,
+        relation: &Tuple,
+    ) -> anyhow::Result<Option<String>> {
+        let owned = TupleFilter {
+            object_type: "doc".to_owned(),
+            object_id: document.to_owned(),
+            relation: "owner".to_owned(),
+            ..TupleFilter::default()
+        };
+        let nobody_owns_it =
+            Precondition { operation: Expectation::MustNotMatch.into(), filter: Some(owned) };
+        let key = format!("{request}/grant");
+        match self.write(Operation::Create, relation, vec![nobody_owns_it], key).await {
+            Ok(zookie) => Ok(Some(zookie)),
+            Err(status) if reason(&status).as_deref() == Some("PRECONDITION_FAILED") => Ok(None),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    /// Takes back what [`Self::grant`] wrote. A retry that comes late does nothing, even if
+    /// somebody has been made the owner since: its key has been used.
+    async fn revoke(&mut self, request: &str, relation: &Tuple) -> anyhow::Result<()> {
+        self.write(Operation::Delete, relation, Vec::new(), format!("{request}/revoke")).await?;
+        Ok(())
+    }
+
+    async fn write(
+        &mut self,
+        operation: Operation,
+        tuple: &Tuple,
+        preconditions: Vec<Precondition>,
+        idempotency_key: String,
+    ) -> Result<String, Status> {
         let update = Update { operation: operation.into(), tuple: Some(tuple.clone()), must_exist: false };
         let written = self
             .tuples
             .write(WriteRequest {
                 store: self.store.clone(),
                 updates: vec![update],
-                idempotency_key: key.to_owned(),
+                preconditions,
+                idempotency_key,
                 ..WriteRequest::default()
             })
             .await?;
@@ -235,12 +294,9 @@ impl Service {
         Ok(decision)
     }
 
-    fn is_owner(&self, document: &str, owner: &str) -> anyhow::Result<bool> {
-        let found: Option<String> = self
-            .database
-            .query_row("select owner from document where id = ?1", [document], |row| row.get(0))
-            .optional()?;
-        Ok(found.as_deref() == Some(owner))
+    fn exists(&self, document: &str) -> anyhow::Result<bool> {
+        let question = "select exists (select 1 from document where id = ?1)";
+        Ok(self.database.query_row(question, [document], |row| row.get(0))?)
     }
 
     /// Ends the process as a crash would, when the test asks for it here.
@@ -249,4 +305,9 @@ impl Service {
             std::process::abort();
         }
     }
+}
+
+/// What a program branches on when Relata refuses.
+fn reason(status: &Status) -> Option<String> {
+    Some(status.get_details_error_info()?.reason)
 }

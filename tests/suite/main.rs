@@ -6,6 +6,7 @@ mod ask;
 mod cli;
 mod conformance;
 mod datastore;
+mod dual_write;
 mod examples;
 mod feed;
 mod grpc;
