@@ -16,7 +16,7 @@ use crate::engine::{
 };
 use crate::graph::{Binding, Index, Ordinal, QuestionView, SubjectNode};
 use crate::schema::rules::testing::{
-    but_not, computed, intersection, relation, schema, this, through, union,
+    but_not, computed, intersection, relation, schema, this, through, union, unpruned,
 };
 use crate::schema::{RelationId, Rewrite, Rules, Schema, SubjectKind};
 use crate::time::Timestamp;
@@ -375,6 +375,30 @@ fn shallow(seed: u64) {
                 );
                 if random.random_bool(0.05) {
                     explain(&world, Explain::new(*object, *relation, *subject), slice, &fresh);
+                }
+            }
+        }
+    }
+}
+
+/// Leaving out by type what cannot matter changes no answer.
+#[test]
+fn pruning_changes_nothing() {
+    for seed in 0..worlds() {
+        let mut world = random_world(&mut StdRng::seed_from_u64(seed));
+        // The schema is the first thing drawn from a seed.
+        let schema = random_schema(&mut StdRng::seed_from_u64(seed));
+        let (pruned, whole) = (Arc::clone(&world.rules), Arc::new(unpruned(&schema)));
+        let (subjects, objects) = (subjects(&mut world), objects(&mut world));
+        for (subject_text, subject) in &subjects {
+            for (object_text, object, relations) in &objects {
+                for relation in relations {
+                    let mut ask = |rules: &Arc<Rules>| {
+                        world.rules = Arc::clone(rules);
+                        world.ask(Check::new(*object, *relation, *subject), &mut Memo::new(), u64::MAX)
+                    };
+                    let place = format!("seed {seed}: {object_text}, {relation:?}, {subject_text}");
+                    assert_eq!(ask(&pruned), ask(&whole), "{place}");
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Bounds end a search with an error that names them, never with a wrong answer.
 
-use crate::engine::testing::World;
+use crate::engine::testing::{World, written};
 use crate::engine::{EngineError, Expand, LimitKind, Limits, ListObjects, ListSubjects, Memo, Progress};
 
 const SCHEMA: &str = "
@@ -159,4 +159,40 @@ fn subjects_too_deep_are_an_error() {
         panic!("in one piece");
     };
     assert_eq!(outcome.expect_err("too deep"), EngineError::DepthExceeded { limit: 25 });
+}
+
+/// Many gates subtract by a proof of their own that is found before a region they share runs dry.
+/// What is false of the region must still be found out once, not once per gate.
+#[test]
+fn a_shared_subtract_is_explored_about_once() {
+    let schema = "
+type user
+type group
+  relations
+    define member: [user, group#member]
+type folder
+  relations
+    define parent: [folder]
+    define listed: [user]
+    define banned: [group#member]
+    define viewer: (listed but not banned) or viewer from parent
+";
+    let (gates, region) = (100, 1_000);
+    let mut tuples: Vec<String> =
+        (0..region).map(|i| format!("group:hub#member@group:wide{i}#member")).collect();
+    // Deep enough that the user is met only after most of the region.
+    for i in 0..gates {
+        tuples.push(format!("folder:{i}#parent@folder:{}", i + 1));
+        tuples.push(format!("folder:{i}#listed@user:ann"));
+        tuples.push(format!("folder:{i}#banned@group:hub#member"));
+        tuples.push(format!("folder:{i}#banned@group:a{i}#member"));
+        tuples.push(format!("group:a{i}#member@group:b{i}#member"));
+        tuples.push(format!("group:b{i}#member@group:c{i}#member"));
+        tuples.push(format!("group:c{i}#member@user:ann"));
+    }
+    let mut world = World::new(schema, tuples);
+    let question = world.question("folder:0#viewer@user:ann");
+    let answer = question.finish(&world.scope(), &mut Memo::new()).expect("an answer");
+    assert_eq!(written(&answer.verdict), "no");
+    assert!(answer.work.fuel < 30_000, "{:?}, and {} per gate if nothing is learnt", answer.work, region * 2);
 }

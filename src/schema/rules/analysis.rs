@@ -41,6 +41,11 @@ pub(super) fn dependencies(rules: &Rules) -> Vec<Vec<u32>> {
 
 #[expect(clippy::indexing_slicing, reason = "tables are by rule, and components hold rules")]
 impl Analysis {
+    #[cfg(test)]
+    pub(super) fn forget_reach(&mut self) {
+        self.reach = None;
+    }
+
     pub(super) fn new(rules: &Rules) -> Self {
         let targets = dependencies(rules);
         let components = Components::new(targets.len(), |rule, i| targets[rule as usize].get(i).copied());

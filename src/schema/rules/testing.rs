@@ -1,5 +1,6 @@
 //! Schemas written in Rust, for tests.
 
+use super::Rules;
 use crate::schema::{
     Dialect, RelationDefinition, Restriction, RestrictionSubject, Rewrite, Schema, TypeDefinition,
 };
@@ -73,4 +74,11 @@ fn of_dialect(dialect: Dialect, types: Vec<(&str, Vec<RelationDefinition>)>) -> 
             .collect(),
         conditions: Vec::new(),
     }
+}
+
+/// Rules that do not know what can reach what, so that nothing is left out by type.
+pub(crate) fn unpruned(schema: &Schema) -> Rules {
+    let mut rules = Rules::compile(schema);
+    rules.analysis.forget_reach();
+    rules
 }
