@@ -17,3 +17,4 @@ mod postgres;
 mod postgres_server;
 mod program;
 mod shared;
+mod two_servers;
