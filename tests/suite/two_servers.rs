@@ -47,7 +47,7 @@ const WRITERS: usize = 8;
 /// Acknowledged writes that a reader may lag behind before its writer waits for it.
 const LAG: usize = 8;
 /// What the run may take beyond the time in which writers write.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 const SCHEMA: &str = "model
   schema 1.1

@@ -68,7 +68,7 @@ impl Reader {
         let allowed = match verdict {
             Verdict::Allowed => true,
             Verdict::Denied => false,
-            other => panic!("{asked}: {other:?}"),
+            Verdict::Unspecified | Verdict::Conditional => panic!("{asked}: {verdict:?}"),
         };
         self.record.answers.push(Answer { revision: revision(zookie), asked: asked.to_owned(), allowed });
         allowed

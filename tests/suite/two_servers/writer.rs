@@ -77,9 +77,10 @@ impl Writer {
 
     /// Nobody else writes it, so who names the zookie must see it.
     async fn state_own_fact(&mut self) {
-        let relation = match self.client.shared.auditing.load(Acquire) && self.random.random() {
-            true => "auditor",
-            false => "author",
+        let relation = if self.client.shared.auditing.load(Acquire) && self.random.random() {
+            "auditor"
+        } else {
+            "author"
         };
         let (index, number) = (self.index, self.begun);
         let fact = format!("draft:w{index}-{number}#{relation}@user:w{index}");
@@ -151,9 +152,10 @@ impl Writer {
     /// CREATE and DELETE that may be refused, because others do the same.
     async fn contend(&mut self) {
         let fact = self.shared_fact();
-        let (operation, refusal) = match self.random.random() {
-            true => (Operation::Create, "TUPLE_EXISTS"),
-            false => (Operation::Delete, "TUPLE_NOT_FOUND"),
+        let (operation, refusal) = if self.random.random() {
+            (Operation::Create, "TUPLE_EXISTS")
+        } else {
+            (Operation::Delete, "TUPLE_NOT_FOUND")
         };
         let mut contended = update(operation, &fact);
         contended.must_exist = operation == Operation::Delete;
@@ -181,9 +183,9 @@ impl Writer {
         let number = self.lease.unwrap_or_else(|| self.random.random_range(0..LEASES));
         let lease = format!("doc:lease-{number}#owner@user:w{}", self.index);
         if self.lease.take().is_some() {
-            let mut leave = update(Operation::Delete, &lease);
-            leave.must_exist = true;
-            let told = self.write(vec![leave], None).await;
+            let mut delete = update(Operation::Delete, &lease);
+            delete.must_exist = true;
+            let told = self.write(vec![delete], None).await;
             let gone = told.uncertain
                 && told.outcome.as_ref().is_err_and(|status| reason(status) == "TUPLE_NOT_FOUND");
             assert!(told.outcome.is_ok() || gone, "{lease}: {:?}", told.outcome);
