@@ -1,5 +1,5 @@
 //! Whole servers under load, judged by what they said: eight writers and eight readers mixed over
-//! two processes on one PostgreSQL, and over one on SQLite.
+//! two processes on one PostgreSQL, also while that drops its clients, and over one on SQLite.
 //!
 //! While it runs, clients hold the servers to what they can know at once: a fact that nobody
 //! undoes is seen by whoever names its zookie; the halves of an atomic write are seen together or
@@ -14,10 +14,11 @@
 //! `RELATA_TWO_SERVERS_SECONDS` says how long the writers write, 60 without it:
 //!
 //! ```text
-//! RELATA_TWO_SERVERS_SECONDS=600 cargo test --test suite two_servers -- --nocapture
+//! RELATA_TWO_SERVERS_SECONDS=600 cargo test --test suite two_servers::
 //! ```
 
 mod client;
+mod cuts;
 mod model;
 mod node;
 mod reader;
@@ -73,14 +74,14 @@ type draft
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_on_postgres() {
-    let url = tokio::task::spawn_blocking(postgres_server::fresh_database).await.expect("a cluster");
-    let Some(url) = url else { return };
-    let directory = tempfile::tempdir().expect("a directory");
-    // Both create the tables, at the same time.
-    let first = Node::start("first", &url, directory.path());
-    let second = Node::start("second", &url, directory.path());
-    let nodes = vec![first.listening().await, second.listening().await];
-    bounded("two servers on PostgreSQL", nodes, writing_time(60)).await;
+    on_postgres("two servers on PostgreSQL", writing_time(), None).await;
+}
+
+/// As above, while the database drops all its clients every now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_on_a_postgres_that_drops_its_clients() {
+    let every = Some(Duration::from_millis(700));
+    on_postgres("two servers on a PostgreSQL that drops its clients", writing_time() / 6, every).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,19 +89,36 @@ async fn one_on_sqlite() {
     let directory = tempfile::tempdir().expect("a directory");
     let record = format!("sqlite:{}", directory.path().join("relata.db").display());
     let node = Node::start("only", &record, directory.path()).listening().await;
-    bounded("one server on SQLite", vec![node], writing_time(60) / 6).await;
+    bounded("one server on SQLite", vec![node], writing_time() / 6, None).await;
 }
 
-fn writing_time(default_seconds: u64) -> Duration {
+fn writing_time() -> Duration {
     const SETTING: &str = "RELATA_TWO_SERVERS_SECONDS";
-    let seconds = std::env::var(SETTING).map_or(default_seconds, |text| {
+    let seconds = std::env::var(SETTING).map_or(60, |text| {
         text.parse().unwrap_or_else(|_| panic!("{SETTING}={text} is not a number of seconds"))
     });
     Duration::from_secs(seconds)
 }
 
-async fn bounded(name: &str, nodes: Vec<Node>, writing: Duration) {
-    let summary = tokio::time::timeout(writing + PATIENCE, scenario(&nodes, writing)).await;
+/// Where and how often the database ends the sessions of its clients.
+struct Cuts {
+    url: String,
+    every: Duration,
+}
+
+async fn on_postgres(name: &str, writing: Duration, cut_every: Option<Duration>) {
+    let url = tokio::task::spawn_blocking(postgres_server::fresh_database).await.expect("a cluster");
+    let Some(url) = url else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    // Both create the tables, at the same time.
+    let first = Node::start("first", &url, directory.path());
+    let second = Node::start("second", &url, directory.path());
+    let nodes = vec![first.listening().await, second.listening().await];
+    bounded(name, nodes, writing, cut_every.map(|every| Cuts { url, every })).await;
+}
+
+async fn bounded(name: &str, nodes: Vec<Node>, writing: Duration, cuts: Option<Cuts>) {
+    let summary = tokio::time::timeout(writing + PATIENCE, scenario(&nodes, writing, cuts)).await;
     let summary = summary.expect("the run ends in time");
     for node in nodes {
         node.stop();
@@ -109,7 +127,7 @@ async fn bounded(name: &str, nodes: Vec<Node>, writing: Duration) {
     let _ = writeln!(std::io::stderr(), "{name}, {} s: {summary}", writing.as_secs());
 }
 
-async fn scenario(nodes: &[Node], writing: Duration) -> String {
+async fn scenario(nodes: &[Node], writing: Duration, cuts: Option<Cuts>) -> String {
     let shared = Arc::new(Shared::default());
     let client = |home: usize| Client::connect(nodes, home, Arc::clone(&shared));
     let coordinator = client(0).await;
@@ -134,7 +152,14 @@ async fn scenario(nodes: &[Node], writing: Duration) -> String {
         readers.spawn(Reader::new(index, client(index + 1).await, heard).run());
     }
     let change = schema_change::add_a_relation(client(0).await, schema, writing / 3);
-    let (written, read, changed) = tokio::join!(all(writers), all(readers), tokio::spawn(change));
+    let cutting = async {
+        match cuts {
+            Some(Cuts { url, every }) => cuts::end_sessions(url, every, deadline).await,
+            None => 0,
+        }
+    };
+    let (written, read, changed, cut) =
+        tokio::join!(all(writers), all(readers), tokio::spawn(change), cutting);
     let mut record = Record::default();
     written.into_iter().chain(read).for_each(|part| record.add(part));
     record.schemas = changed.expect("the schema was changed");
@@ -162,7 +187,7 @@ async fn scenario(nodes: &[Node], writing: Duration) -> String {
     }
     format!(
         "{}, {} revisions, {messages} watch messages on {} streams resumed {resumed} times, {} tuples at the end, \
-         {} calls repeated because a server was unavailable",
+         {cut} sessions cut, {} calls repeated because a server was unavailable",
         record.summary(),
         log.len(),
         2 * nodes.len() + 1,

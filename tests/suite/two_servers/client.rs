@@ -140,6 +140,17 @@ impl Client {
         schemas.write_schema(request).await.map(Response::into_inner)
     }
 
+    /// The id of the schema in force and the zookie of the answer.
+    pub async fn schema_in_force(&self) -> (String, String) {
+        let schemas = SchemaServiceClient::new(self.channels[self.home].clone());
+        let asked = || {
+            let mut schemas = schemas.clone();
+            async move { schemas.read_schema(proto::ReadSchemaRequest::default()).await }
+        };
+        let answer = self.patiently(asked).await.expect("a schema");
+        (answer.schema.expect("a schema").id, answer.zookie)
+    }
+
     /// A write that nothing can go wrong with.
     pub async fn write<const N: usize>(
         &self,

@@ -7,23 +7,47 @@ use tonic::Code;
 
 use super::SCHEMA;
 use super::client::Client;
+use super::writer::untold;
 use crate::grpc::refused;
 
 /// Adds `auditor` to drafts, on both servers at once. One must win, since both name the schema
 /// they mean to replace. Returns the schemas there have been.
 pub async fn add_a_relation(client: Client, first: String, after: Duration) -> Vec<String> {
     tokio::time::sleep(after).await;
-    let text = |kinds: &str| format!("{SCHEMA}    define auditor: [{kinds}]\n");
-    let (one, two) = (text("user"), text("user, group#member"));
     let node = client.home;
     let (one, two) = tokio::join!(
-        client.write_schema(node, &one, &first),
-        client.write_schema(client.other(node), &two, &first)
+        add(&client, node, "user", &first),
+        add(&client, client.other(node), "user, group#member", &first)
     );
-    let (winner, loser) = if one.is_ok() { (one, two) } else { (two, one) };
-    refused(loser, Code::FailedPrecondition, "SCHEMA_CHANGED", "");
-    let written = winner.expect("one of two schemas");
-    client.shared.acknowledge(&written.zookie);
+    assert!(one != Told::Won || two != Told::Won, "both replaced the same schema");
+    assert!([one, two] != [Told::Lost; 2], "neither replaced the schema");
+    let (second, zookie) = client.schema_in_force().await;
+    assert_ne!(first, second);
+    client.shared.acknowledge(&zookie);
     client.shared.auditing.store(true, Release);
-    vec![first, written.schema_id]
+    vec![first, second]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Won,
+    Lost,
+    /// It lost, maybe to an earlier attempt of its own.
+    Uncertain,
+}
+
+async fn add(client: &Client, node: usize, kinds: &str, replaced: &str) -> Told {
+    let text = format!("{SCHEMA}    define auditor: [{kinds}]\n");
+    let mut lost = Told::Lost;
+    loop {
+        match client.write_schema(node, &text, replaced).await {
+            Ok(_) => return Told::Won,
+            Err(status) if untold(&status) => client.pause().await,
+            outcome @ Err(_) => {
+                refused(outcome, Code::FailedPrecondition, "SCHEMA_CHANGED", "");
+                return lost;
+            }
+        }
+        lost = Told::Uncertain;
+    }
 }
