@@ -65,6 +65,12 @@ impl Context {
         self.0.get(name)
     }
 
+    /// The first control character in a text or name of it, which no context may hold.
+    #[must_use]
+    pub fn control_character(&self) -> Option<char> {
+        control_in(&self.0)
+    }
+
     /// Bytes it takes as a protobuf `Struct`, the measure of every limit on contexts.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
@@ -87,16 +93,21 @@ impl Value {
     /// The first control character in a text or key of it, which no context may hold.
     #[must_use]
     pub fn control_character(&self) -> Option<char> {
-        let first = |text: &str| text.chars().find(|character| character.is_control());
         match self {
             Self::Null | Self::Bool(_) | Self::Int(_) | Self::Uint(_) | Self::Double(_) => None,
-            Self::String(text) => first(text),
+            Self::String(text) => first_control(text),
             Self::List(items) => items.iter().find_map(Self::control_character),
-            Self::Map(entries) => {
-                entries.iter().find_map(|(key, value)| first(key).or_else(|| value.control_character()))
-            }
+            Self::Map(entries) => control_in(entries),
         }
     }
+}
+
+fn control_in(entries: &BTreeMap<String, Value>) -> Option<char> {
+    entries.iter().find_map(|(key, value)| first_control(key).or_else(|| value.control_character()))
+}
+
+fn first_control(text: &str) -> Option<char> {
+    text.chars().find(|character| character.is_control())
 }
 
 /// Bytes of an entry of a protobuf `Struct`: a field holding a key and a value.

@@ -3,6 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
 /// Microseconds since 1970-01-01T00:00:00Z, the resolution PostgreSQL keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
@@ -46,8 +52,8 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 with microseconds, in UTC.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(moment) => write!(f, "{moment}"),
+        match EPOCH.checked_add(SignedDuration::from_micros(self.0)) {
+            Ok(moment) => write!(f, "{moment}Z"),
             Err(_) => write!(f, "{}µs", self.0),
         }
     }
@@ -57,9 +63,18 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let moment: jiff::Timestamp = text.parse().map_err(|_| TimestampError(text.to_owned()))?;
-        Ok(Self(moment.as_microsecond()))
+        moment(text).map(Self).ok_or_else(|| TimestampError(text.to_owned()))
     }
+}
+
+/// Reads a date and time with its offset from UTC. The calendar's own arithmetic reaches the end
+/// of the year 9999 in every offset, which the library's moments do not.
+fn moment(text: &str) -> Option<i64> {
+    let pieces = Pieces::parse(text).ok()?;
+    let (time, offset) = (pieces.time()?, pieces.to_numeric_offset()?);
+    let local = pieces.date().to_datetime(time).duration_since(EPOCH);
+    let moment = local.checked_sub(SignedDuration::from_secs(i64::from(offset.seconds())))?;
+    i64::try_from(moment.as_micros()).ok()
 }
 
 #[cfg(test)]
@@ -70,6 +85,20 @@ mod tests {
     fn text_form_round_trips() {
         let moment: Timestamp = "2027-01-31T12:00:00.25Z".parse().expect("a time");
         assert_eq!(moment.to_string(), "2027-01-31T12:00:00.25Z");
-        assert!("tomorrow".parse::<Timestamp>().is_err());
+        let shifted: Timestamp = "2027-01-31T14:30:00.25+02:30".parse().expect("a time");
+        assert_eq!(shifted, moment);
+        for no_moment in ["tomorrow", "", "2027-01-31", "2027-01-31T12:00:00", "2027-13-01T00:00:00Z"] {
+            assert!(no_moment.parse::<Timestamp>().is_err(), "{no_moment}");
+        }
+    }
+
+    #[test]
+    fn the_whole_calendar_of_the_wire_can_be_read_and_shown() {
+        for text in ["9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z"] {
+            assert_eq!(text.parse::<Timestamp>().expect("a time").to_string(), text);
+        }
+        let beyond: Timestamp = "9999-12-31T23:59:59-12:00".parse().expect("a time");
+        assert!(beyond > "9999-12-31T23:59:59Z".parse().expect("a time"));
+        assert!(beyond.to_string().ends_with("µs"), "{beyond}");
     }
 }

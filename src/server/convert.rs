@@ -173,7 +173,13 @@ pub fn context(context: Option<prost_types::Struct>, limits: &RequestLimits) -> 
         return Ok(Context::default());
     }
     at_most("context", context.encoded_len(), limits.context_bytes, "bytes")?;
-    Ok(Context(values(context)))
+    let context = Context(values(context));
+    // What is stored must fit every database, and a question may hold no more than a tuple may.
+    if let Some(character) = context.control_character() {
+        let message = format!("holds the control character {}", character.escape_unicode());
+        return Err(Error::field("context", Reason::InvalidField, message));
+    }
+    Ok(context)
 }
 
 /// INVARIANT: prost refuses messages nested deeper than 100, so this recursion is bounded.
@@ -350,6 +356,18 @@ mod tests {
         assert_eq!(condition.context.value("half"), Some(&Value::Double(0.5)));
         assert_eq!(condition.context.value("infinite"), Some(&Value::Double(f64::NEG_INFINITY)));
         assert_eq!(wire_tuple(&domain), wire());
+    }
+
+    #[test]
+    fn no_context_holds_a_control_character() {
+        let text = |text: &str| prost_types::Value { kind: Some(Kind::StringValue(text.into())) };
+        let list = prost_types::ListValue { values: vec![text("fine"), text("a\u{0}b")] };
+        let nested = prost_types::Value { kind: Some(Kind::ListValue(list)) };
+        for (name, value) in [("nul", text("a\u{0}b")), ("tab\t", text("fine")), ("nested", nested)] {
+            let context = prost_types::Struct { fields: [(name.to_owned(), value)].into() };
+            let refusal = super::context(Some(context), &limits()).expect_err(name);
+            assert_eq!(field_of(&refusal), "context");
+        }
     }
 
     #[test]

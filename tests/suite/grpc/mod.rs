@@ -2,6 +2,7 @@
 //! clients.
 
 mod auth;
+mod bad_input;
 mod checks;
 mod lifecycle;
 mod limits;
