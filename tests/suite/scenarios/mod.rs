@@ -1,0 +1,9 @@
+//! The scenarios in which an obvious implementation is wrong, each in a file named after it: faults,
+//! conflicts, forks, floods, and what must hold all the same.
+//!
+//! They run in a short form. `RELATA_SCENARIO_SECONDS` makes those that have a long form go on for
+//! about so many seconds each:
+//!
+//! ```text
+//! RELATA_SCENARIO_SECONDS=600 cargo test --test suite scenarios:: -- --nocapture
+//! ```
