@@ -11,6 +11,7 @@ pub mod datastore;
 pub mod engine;
 pub mod feed;
 pub mod graph;
+pub mod metrics;
 pub mod revision;
 pub mod schema;
 pub mod server;

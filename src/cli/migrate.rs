@@ -7,6 +7,7 @@ use super::exit::{Exit, Failure};
 use super::output::{Format, Output, remark};
 use super::serve::{Record, with_causes};
 use crate::datastore::DatastoreError;
+use crate::metrics::Metrics;
 use crate::server;
 
 /// Create or upgrade the tables of a database.
@@ -26,7 +27,8 @@ impl Migrate {
     pub(super) fn run(&self, out: &mut Output) -> Result<Exit, Failure> {
         let config = self.record.config()?;
         super::args::runtime()?.block_on(async {
-            let datastore = server::lifecycle::open(&config).await.map_err(|error| failure(&error))?;
+            let datastore =
+                server::lifecycle::open(&config, Metrics::new()).await.map_err(|error| failure(&error))?;
             let migrated = datastore.migrate().await;
             let name = datastore.name();
             datastore.close().await;

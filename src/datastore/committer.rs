@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Action, Committed, Datastore, DatastoreError, Outcome, Update, Write, WriteError};
 use crate::context::{Context, Value};
+use crate::metrics::Metrics;
 use crate::revision::StoreId;
 use crate::tuple::Tuple;
 
@@ -89,6 +90,7 @@ pub struct Committers {
 struct Shared {
     datastore: Arc<dyn Datastore>,
     settings: CommitterSettings,
+    metrics: Arc<Metrics>,
     /// Where groups are committed, whoever's runtime the callers are on.
     runtime: Handle,
     state: Mutex<State>,
@@ -137,10 +139,11 @@ impl Committers {
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(datastore: Arc<dyn Datastore>, settings: CommitterSettings) -> Self {
+    pub fn new(datastore: Arc<dyn Datastore>, settings: CommitterSettings, metrics: Arc<Metrics>) -> Self {
         let shared = Shared {
             datastore,
             settings,
+            metrics,
             runtime: Handle::current(),
             state: Mutex::default(),
             running: watch::Sender::new(0),
@@ -348,7 +351,11 @@ async fn commit_group(shared: &Arc<Shared>, store: StoreId, group: Vec<Waiting>)
     let (writes, callers): (Vec<_>, Vec<_>) =
         group.into_iter().map(|waiting| (waiting.write, waiting.caller)).unzip();
     let writes: Arc<[Write]> = writes.into();
-    match shared.datastore.commit(store, writes.clone()).await {
+    let begun = Instant::now();
+    let committed = shared.datastore.commit(store, writes.clone()).await;
+    shared.metrics.record.commit_seconds.since(begun);
+    shared.metrics.record.commit_group_writes.observe(writes.len() as u64);
+    match committed {
         Ok(outcomes) => answer(shared, store, &writes, callers, outcomes),
         // One write that the database refuses must not take its neighbours with it.
         Err(error) if callers.len() > 1 && concerns_one_write(&error) => {

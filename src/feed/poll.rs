@@ -11,6 +11,7 @@ use super::error::FeedError;
 use super::replica::Replica;
 use super::shared::{HeadAnswer, Shared};
 use crate::datastore::Head;
+use crate::metrics::Outcome;
 use crate::revision::{Revision, StoreId};
 
 /// Passes hints of other nodes on.
@@ -116,7 +117,12 @@ async fn ask(
         return Ok(HashMap::new());
     }
     let stores: Vec<StoreId> = stores.into_iter().collect();
-    Ok(shared.source.ask(datastore.heads(&stores)).await?.into_iter().collect())
+    let begun = Instant::now();
+    let heads = shared.source.ask(datastore.heads(&stores)).await;
+    let metrics = &shared.source.metrics.feed;
+    metrics.head_query_seconds.since(begun);
+    metrics.head_queries.of(Outcome::from(&heads)).inc();
+    Ok(heads?.into_iter().collect())
 }
 
 /// Compares a replica with its head as it was when the query started, or a little later.

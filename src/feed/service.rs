@@ -12,6 +12,7 @@ use super::settings::FeedSettings;
 use super::shared::Shared;
 use super::source::Source;
 use crate::datastore::{Datastore, Head};
+use crate::metrics::Metrics;
 use crate::revision::StoreId;
 
 /// Keeps this node's copies of stores current. One per node.
@@ -53,8 +54,8 @@ impl Feed {
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn start(datastore: Arc<dyn Datastore>, settings: FeedSettings) -> Arc<Self> {
-        let shared = Shared::new(Source { datastore, settings: Arc::new(settings) });
+    pub fn start(datastore: Arc<dyn Datastore>, settings: FeedSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+        let shared = Shared::new(Source { datastore, settings: Arc::new(settings), metrics });
         shared.spawn(poll::poll(Arc::clone(&shared)));
         shared.spawn(poll::listen(Arc::clone(&shared)));
         Arc::new(Self { shared })

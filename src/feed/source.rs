@@ -8,13 +8,15 @@ use super::error::FeedError;
 use super::follower::{Break, Position, continuation};
 use super::settings::FeedSettings;
 use crate::datastore::{Datastore, DatastoreError, LogEntry};
+use crate::metrics::Metrics;
 use crate::revision::{Revision, StoreId};
 
-/// The database and the settings it is read with.
+/// The database, the settings it is read with, and what is counted.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) datastore: Arc<dyn Datastore>,
     pub(super) settings: Arc<FeedSettings>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Source {

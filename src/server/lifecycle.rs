@@ -39,11 +39,12 @@ use super::permission::Permissions;
 use super::schema::Schemas;
 use super::store::Stores;
 use super::tuple::Tuples;
-use super::{health, refusals};
+use super::{health, refusals, vocabulary};
 use crate::config::{Access, Config, DatastoreConfig, Migration};
 use crate::datastore::postgres::Postgres;
 use crate::datastore::sqlite::Sqlite;
 use crate::datastore::{Datastore, DatastoreError};
+use crate::metrics::Metrics;
 use crate::proto;
 use crate::proto::permission_service_server::PermissionServiceServer;
 use crate::proto::schema_service_server::SchemaServiceServer;
@@ -106,15 +107,20 @@ pub async fn bind(address: SocketAddr, shards: NonZeroUsize) -> Result<Vec<TcpLi
 }
 
 /// Opens the record that the configuration names.
-pub async fn open(config: &DatastoreConfig) -> Result<Arc<dyn Datastore>, DatastoreError> {
+pub async fn open(
+    config: &DatastoreConfig,
+    metrics: Arc<Metrics>,
+) -> Result<Arc<dyn Datastore>, DatastoreError> {
     match config {
         DatastoreConfig::Sqlite(path) => {
             let path = path.clone();
             // Opening a file blocks for as long as the file system takes.
-            let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await;
+            let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, metrics)).await;
             Ok(Arc::new(opened.map_err(|error| DatastoreError::Other(error.into()))??))
         }
-        DatastoreConfig::Postgres(settings) => Ok(Arc::new(Postgres::connect((**settings).clone()).await?)),
+        DatastoreConfig::Postgres(settings) => {
+            Ok(Arc::new(Postgres::connect((**settings).clone(), metrics).await?))
+        }
     }
 }
 
@@ -126,12 +132,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let tokens = admit(&config.access, &listeners)?;
-    let datastore = open(&config.datastore).await?;
+    let metrics = Metrics::of(vocabulary::of_the_api());
+    let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
     let embedded = matches!(config.datastore, DatastoreConfig::Sqlite(_));
     if embedded || config.migration == Migration::AtStart {
         datastore.migrate().await?;
     }
-    serve(config, tokens, datastore, listeners, shutdown).await
+    serve(config, tokens, datastore, metrics, listeners, shutdown).await
 }
 
 /// Refuses to be open to a network by accident.
@@ -155,13 +162,14 @@ async fn serve(
     config: Config,
     tokens: Option<Arc<Tokens>>,
     datastore: Arc<dyn Datastore>,
+    metrics: Arc<Metrics>,
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     datastore.ping().await?;
     let drain = config.drain;
     let (stop, stopping) = watch::channel(false);
-    let node = Node::start(config, Arc::clone(&datastore), stopping.clone()).await?;
+    let node = Node::start(config, Arc::clone(&datastore), metrics, stopping.clone()).await?;
     let reporter = HealthReporter::new();
     health::announce(&reporter, ServingStatus::NotServing).await;
     let routes = routes(&node, &reporter)?;

@@ -34,6 +34,7 @@ mod search;
 mod status;
 mod store;
 mod tuple;
+mod vocabulary;
 
 pub use auth::TokenFileError;
 pub use lifecycle::{RunError, bind, run};

@@ -19,6 +19,7 @@ use crate::config::{Config, RequestLimits};
 use crate::datastore::committer::{CommitError, CommitterSettings, Committers};
 use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Write};
 use crate::feed::{Feed, Replica, SchemaVersion};
+use crate::metrics::Metrics;
 use crate::revision::{DatabaseId, StoreId};
 
 /// One server of possibly many on one record.
@@ -32,6 +33,7 @@ pub struct Node {
     feed: Arc<Feed>,
     registry: Registry,
     pool: Pool,
+    metrics: Arc<Metrics>,
     /// The runtime of everything that is not gRPC. Whatever may open a connection to the database
     /// runs there, so that no connection hangs on the reactor of a shard.
     background: Handle,
@@ -43,13 +45,15 @@ impl Node {
     pub async fn start(
         config: Config,
         datastore: Arc<dyn Datastore>,
+        metrics: Arc<Metrics>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, RunError> {
         let identity = datastore.identity().await?;
         ensure_default_store(&*datastore).await?;
         let pool = Pool::start(config.search_threads, config.max_searches).map_err(RunError::Start)?;
-        let feed = Feed::start(Arc::clone(&datastore), config.feed.clone());
-        let committers = Committers::new(Arc::clone(&datastore), committer_settings(&config.limits));
+        let feed = Feed::start(Arc::clone(&datastore), config.feed.clone(), Arc::clone(&metrics));
+        let committers =
+            Committers::new(Arc::clone(&datastore), committer_settings(&config.limits), Arc::clone(&metrics));
         Ok(Arc::new(Self {
             config,
             database: identity.database,
@@ -58,6 +62,7 @@ impl Node {
             feed,
             registry: Registry::default(),
             pool,
+            metrics,
             background: Handle::current(),
             stopping,
             datastore,
@@ -103,6 +108,11 @@ impl Node {
     /// What follows the changelog.
     pub fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    /// What is counted and measured.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Where long searches go.

@@ -3,6 +3,7 @@
 use super::node::Node;
 use super::status::Error;
 use crate::engine::{EngineError, Progress};
+use crate::metrics::Place;
 
 /// Slices on the pool are this much larger than the first one: nobody else's call waits behind
 /// them, and moving a search between threads should not cost more than the search.
@@ -18,6 +19,7 @@ where
     T: Send + 'static,
     S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
 {
+    node.metrics().searches.slices.of(Place::Shard).inc();
     match search(&mut node.config().slice.clone()) {
         Progress::Done(outcome) => Ok(outcome?),
         // Rare, and large: the usual call should not carry it.
@@ -33,6 +35,7 @@ where
     let seat = node.pool().seat()?;
     let slice = node.config().slice.saturating_mul(POOL_SLICES);
     loop {
+        node.metrics().searches.slices.of(Place::Pool).inc();
         let (returned, progress) = seat
             .run(move || {
                 let progress = search(&mut slice.clone());
@@ -76,6 +79,7 @@ pub async fn advance<L: Lister>(
     begun: bool,
 ) -> Result<(L, Portion<L::Item>), Error> {
     if !begun {
+        node.metrics().searches.slices.of(Place::Shard).inc();
         let progress = lister.run(&mut node.config().slice.clone());
         if let Progress::Done(outcome) = progress {
             outcome?;
@@ -86,6 +90,7 @@ pub async fn advance<L: Lister>(
     let seat = if begun { node.pool().seat_when_free().await? } else { node.pool().seat()? };
     let slice = node.config().slice.saturating_mul(POOL_SLICES);
     loop {
+        node.metrics().searches.slices.of(Place::Pool).inc();
         let (returned, progress, items) = seat
             .run(move || {
                 let progress = lister.run(&mut slice.clone());

@@ -11,6 +11,7 @@ use relata::datastore::Datastore;
 use relata::datastore::postgres::{Postgres, PostgresSettings};
 use relata::feed::{Feed, FeedError, FeedSettings, Published, Replica};
 use relata::graph::Snapshot;
+use relata::metrics::Metrics;
 use relata::revision::{Revision, StoreId, WriteId};
 use relata::time::Timestamp;
 
@@ -39,8 +40,11 @@ async fn arrival(replica: &Replica, revision: Revision) {
 #[tokio::test]
 async fn a_write_wakes_who_waits_for_it() {
     let record = Record::temporary().await;
-    let feed =
-        Feed::start(record.datastore(), FeedSettings { poll_interval: Duration::from_mins(5), ..quick() });
+    let feed = Feed::start(
+        record.datastore(),
+        FeedSettings { poll_interval: Duration::from_mins(5), ..quick() },
+        Metrics::new(),
+    );
     let replica = feed.replica(record.store).await.expect("a store");
     assert_eq!(replica.published().expect("serving").revision, Revision::ZERO);
     assert_eq!(replica.write_tag(Revision::ZERO), Some(WriteId::NIL.tag()));
@@ -66,7 +70,7 @@ async fn a_write_wakes_who_waits_for_it() {
 #[tokio::test]
 async fn a_lost_hint_costs_one_poll_and_no_more() {
     let record = Record::temporary().await;
-    let feed = Feed::start(record.datastore(), quick());
+    let feed = Feed::start(record.datastore(), quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     record.write("+doc:plan#owner@user:ann").await;
     let mut newest = replica.subscribe();
@@ -78,7 +82,7 @@ async fn a_lost_hint_costs_one_poll_and_no_more() {
 async fn stores_are_loaded_once_for_all_who_ask() {
     let record = Record::temporary().await;
     let faults = record.faults();
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Metrics::new());
     let asks = (0..20).map(|_| feed.replica(record.store));
     let replicas: Vec<_> =
         futures::future::join_all(asks).await.into_iter().map(|r| r.expect("a store")).collect();
@@ -96,7 +100,7 @@ async fn a_store_loaded_while_it_changes_is_exact() {
     for batch in 0..40 {
         record.scramble(batch).await;
     }
-    let stepwise = Feed::start(record.datastore(), quick());
+    let stepwise = Feed::start(record.datastore(), quick(), Metrics::new());
     let early = stepwise.replica(record.store).await.expect("a store");
     let writer = tokio::spawn({
         let record = record.clone();
@@ -111,7 +115,8 @@ async fn a_store_loaded_while_it_changes_is_exact() {
     });
     let mut late = Vec::new();
     for _ in 0..4 {
-        let feed = Feed::start(record.datastore(), FeedSettings { page: 3, batch: 2, ..quick() });
+        let feed =
+            Feed::start(record.datastore(), FeedSettings { page: 3, batch: 2, ..quick() }, Metrics::new());
         late.push((feed.replica(record.store).await.expect("a store"), feed));
     }
     let last = writer.await.expect("no panic");
@@ -131,7 +136,7 @@ async fn a_store_loaded_while_it_changes_is_exact() {
 #[tokio::test]
 async fn schemas_come_into_force_with_the_tuples_beside_them() {
     let record = Record::temporary().await;
-    let feed = Feed::start(record.datastore(), quick());
+    let feed = Feed::start(record.datastore(), quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     assert!(replica.published().expect("serving").schema.is_none());
 
@@ -157,7 +162,7 @@ async fn schemas_come_into_force_with_the_tuples_beside_them() {
     assert_eq!(shown(&mut at.view(&schema, now)), ["doc:plan#owner@user:ann", "doc:plan#viewer@user:bob"]);
 
     // A node that was not there at the time says the same.
-    let late = Feed::start(record.datastore(), quick());
+    let late = Feed::start(record.datastore(), quick(), Metrics::new());
     let replica = late.replica(record.store).await.expect("a store");
     let at = replica.at(Revision(3)).await.expect("within reach");
     assert_eq!(at.schema.expect("a schema").id, first);
@@ -171,7 +176,7 @@ async fn schemas_come_into_force_with_the_tuples_beside_them() {
 async fn every_earlier_revision_looks_as_it_did() {
     let record = Record::temporary().await;
     record.write_schema(WIDER_SCHEMA).await;
-    let feed = Feed::start(record.datastore(), quick());
+    let feed = Feed::start(record.datastore(), quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     let now = Timestamp::from_micros(0);
     let mut past = Vec::new();
@@ -186,7 +191,7 @@ async fn every_earlier_revision_looks_as_it_did() {
     assert!(past.iter().map(|(_, _, shown)| shown).collect::<BTreeSet<_>>().len() > 10, "it does change");
 
     // A node that loads now reads its past from the log.
-    let late = Feed::start(record.datastore(), FeedSettings { batch: 7, ..quick() });
+    let late = Feed::start(record.datastore(), FeedSettings { batch: 7, ..quick() }, Metrics::new());
     let later = late.replica(record.store).await.expect("a store");
     for replica in [&replica, &later] {
         for (revision, write_id, then) in &past {
@@ -213,13 +218,13 @@ async fn how_far_back_one_can_ask_does_not_depend_on_the_node() {
         ring_revisions: 10,
         ..quick()
     };
-    let early = Feed::start(record.datastore(), settings.clone());
+    let early = Feed::start(record.datastore(), settings.clone(), Metrics::new());
     let first = early.replica(record.store).await.expect("a store");
     for id in 0..20 {
         record.write(&format!("+doc:{id}#owner@user:ann")).await;
     }
     at_least(&first, Revision(20)).await;
-    let late = Feed::start(record.datastore(), settings);
+    let late = Feed::start(record.datastore(), settings, Metrics::new());
     let second = late.replica(record.store).await.expect("a store");
     for replica in [&first, &second] {
         for revision in 0..=20 {
@@ -256,7 +261,7 @@ async fn a_lost_suffix_is_noticed_and_the_new_history_served() {
     let ahead = record.write("+doc:lost-too#owner@user:ann").await.revision;
 
     let faults = record.faults();
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     assert_eq!(replica.published().expect("serving").revision, ahead);
     assert!(replica.recognises(lost.revision, lost.write_id.tag()).await.expect("an answer"));
@@ -290,7 +295,7 @@ async fn a_fork_of_equal_length_is_noticed_although_the_store_is_idle() {
     assert_eq!(lost.revision, won.revision);
 
     let faults = record.faults();
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     assert_eq!(replica.write_tag(lost.revision), Some(lost.write_id.tag()));
     faults.replace(copy.datastore());
@@ -315,7 +320,7 @@ async fn a_fork_of_equal_length_is_noticed_although_the_store_is_idle() {
 async fn a_gap_in_the_log_is_never_skipped() {
     let record = Record::temporary().await;
     let faults = record.faults();
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     faults.hide_revision.store(2, Ordering::SeqCst);
     for id in 0..4 {
@@ -333,7 +338,7 @@ async fn a_gap_in_the_log_is_never_skipped() {
 async fn a_panic_while_following_is_not_seen_by_anyone() {
     let record = Record::temporary().await;
     let faults = record.faults();
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     faults.panic.store(true, Ordering::SeqCst);
     let last = record.write("+doc:plan#owner@user:ann").await.revision;
@@ -349,7 +354,7 @@ async fn a_database_that_goes_away_comes_back_unnoticed_by_readers() {
     let record = Record::temporary().await;
     let faults = record.faults();
     let settings = FeedSettings { max_staleness: Duration::from_millis(150), ..quick() };
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, settings);
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, settings, Metrics::new());
     record.write("+doc:plan#owner@user:ann").await;
     let replica = feed.replica(record.store).await.expect("a store");
     assert!(feed.health().is_serving());
@@ -389,6 +394,7 @@ async fn a_full_head_never_joins_a_query_under_way() {
     let feed = Feed::start(
         Arc::clone(&faults) as Arc<dyn Datastore>,
         FeedSettings { poll_interval: Duration::from_mins(5), ..quick() },
+        Metrics::new(),
     );
     for round in 1..=5 {
         // One query is answered, and its answer held back.
@@ -416,7 +422,7 @@ async fn a_full_head_never_joins_a_query_under_way() {
 #[tokio::test]
 async fn a_deleted_store_is_forgotten() {
     let record = Record::temporary().await;
-    let feed = Feed::start(record.datastore(), quick());
+    let feed = Feed::start(record.datastore(), quick(), Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     let waiting = tokio::spawn({
         let replica = Arc::clone(&replica);
@@ -433,7 +439,7 @@ async fn a_deleted_store_is_forgotten() {
 #[tokio::test]
 async fn time_never_goes_backwards() {
     let record = Record::temporary().await;
-    let feed = Feed::start(record.datastore(), quick());
+    let feed = Feed::start(record.datastore(), quick(), Metrics::new());
     record.write("+doc:plan#owner@user:ann").await;
     let replica = feed.replica(record.store).await.expect("a store");
     let committed_at = replica.published().expect("serving").committed_at;
@@ -447,12 +453,12 @@ async fn time_never_goes_backwards() {
 /// A node's way to a database.
 async fn node(url: &str) -> Arc<dyn Datastore> {
     let settings = PostgresSettings::new(url.parse().expect("a URL"));
-    Arc::new(Postgres::connect(settings).await.expect("a connection"))
+    Arc::new(Postgres::connect(settings, Metrics::new()).await.expect("a connection"))
 }
 
 /// Four writers on two nodes that share a record; `nodes` are their ways to it.
 async fn write_on_both(record: &Record, nodes: [Arc<dyn Datastore>; 2], settings: FeedSettings) {
-    let feeds = nodes.clone().map(|node| Feed::start(node, settings.clone()));
+    let feeds = nodes.clone().map(|node| Feed::start(node, settings.clone(), Metrics::new()));
     let writers = (0..4).map(|writer| {
         let (record, node) = (record.clone(), Arc::clone(&nodes[writer % 2]));
         let (here, there) = (Arc::clone(&feeds[writer % 2]), Arc::clone(&feeds[(writer + 1) % 2]));
@@ -507,7 +513,7 @@ async fn a_hint_through_the_database_is_enough() {
     let (writer, reader) = (node(&url).await, node(&url).await);
     let record = Record::of(Arc::clone(&writer)).await;
     let settings = FeedSettings { poll_interval: Duration::from_mins(5), ..quick() };
-    let feed = Feed::start(Arc::clone(&reader), settings);
+    let feed = Feed::start(Arc::clone(&reader), settings, Metrics::new());
     let replica = feed.replica(record.store).await.expect("a store");
     let mut newest = replica.subscribe();
     for id in 1..=5 {
@@ -524,7 +530,7 @@ async fn a_hint_through_the_database_is_enough() {
 async fn a_feed_that_is_dropped_leaves_nothing_running() {
     let record = Record::temporary().await;
     let faults = record.faults();
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick());
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Metrics::new());
     feed.replica(record.store).await.expect("a store");
     drop(feed);
     soon(async {

@@ -10,12 +10,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("context", &[]),
     ("tuple", &["time", "context"]),
     ("revision", &["time"]),
+    ("metrics", &[]),
     ("condition", &["time", "context", "tuple"]),
     ("schema", &["time", "context", "tuple", "condition"]),
     ("graph", &["time", "context", "tuple", "schema"]),
     ("engine", &["time", "context", "tuple", "schema", "condition", "graph"]),
-    ("datastore", &["time", "context", "tuple", "revision"]),
-    ("feed", &["time", "context", "tuple", "revision", "schema", "graph", "datastore"]),
+    ("datastore", &["time", "context", "tuple", "revision", "metrics"]),
+    ("feed", &["time", "context", "tuple", "revision", "schema", "graph", "datastore", "metrics"]),
 ];
 
 /// Crates that only some layers may name.
@@ -24,6 +25,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("prost", &["server", "cli", "lib", "main"]),
     ("prost_types", &["server", "cli", "lib", "main"]),
     ("axum", &["server"]),
+    ("prometheus_client", &["metrics"]),
     ("sqlx", &["datastore"]),
     ("rusqlite", &["datastore"]),
     ("clap", &["cli", "main"]),

@@ -9,6 +9,7 @@ use relata::datastore::postgres::{Postgres, PostgresSettings};
 use relata::datastore::{
     Action, Datastore, DatastoreError, Outcome, Store, TupleFilter, Update, Write, WriteError,
 };
+use relata::metrics::Metrics;
 use relata::revision::{Revision, StoreId, WriteId};
 use relata::tuple::{Tuple, TupleKey};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -22,7 +23,7 @@ async fn node(url: &str) -> Postgres {
 async fn node_with(url: &str, adjust: impl FnOnce(&mut PostgresSettings)) -> Postgres {
     let mut settings = PostgresSettings::new(url.parse().expect("a URL"));
     adjust(&mut settings);
-    Postgres::connect(settings).await.expect("a connection")
+    Postgres::connect(settings, Metrics::new()).await.expect("a connection")
 }
 
 /// A node on a fresh, migrated database with its default store; ends the test where PostgreSQL
@@ -294,7 +295,9 @@ async fn a_database_that_comes_back_is_used_again() {
         node.ping().await.expect_err("stopped"),
         node.heads(&[store]).await.expect_err("stopped"),
         commit_one(&node, store, create("doc:2#viewer@user:ann")).await.expect_err("stopped"),
-        Postgres::connect(PostgresSettings::new(url.parse().expect("a URL"))).await.expect_err("stopped"),
+        Postgres::connect(PostgresSettings::new(url.parse().expect("a URL")), Metrics::new())
+            .await
+            .expect_err("stopped"),
     ];
     for failure in failures {
         assert!(matches!(failure, DatastoreError::Unavailable(_)), "{failure:?}");
@@ -602,7 +605,7 @@ async fn measure_acknowledged_writes_against_raw_inserts() {
     });
     let raw = per_second(TIME, futures::future::join_all(raw).await);
 
-    let committers = Committers::new(node.clone(), CommitterSettings::default());
+    let committers = Committers::new(node.clone(), CommitterSettings::default(), Metrics::new());
     let clients = (0..64).map(|client| {
         let committers = committers.clone();
         tokio::spawn(async move {

@@ -14,6 +14,7 @@ use crate::datastore::{
     Datastore, DatastoreError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema, TupleFilter,
     TuplePage, Write,
 };
+use crate::metrics::{self, Metrics};
 use crate::revision::{Revision, StoreId};
 use crate::time::Timestamp;
 use crate::tuple::TupleKey;
@@ -41,18 +42,18 @@ pub struct Postgres {
 impl Postgres {
     /// Connects, which proves that the database is there and takes writes. Whether it is
     /// migrated is another question: [`Datastore::ping`].
-    pub async fn connect(settings: PostgresSettings) -> Result<Self, DatastoreError> {
-        let lane = |planning, size| {
+    pub async fn connect(settings: PostgresSettings, metrics: Arc<Metrics>) -> Result<Self, DatastoreError> {
+        let lane = |name, planning, size| {
             let planning = if settings.statement_cache_capacity == 0 { Planning::Default } else { planning };
-            Lane::new(settings.options(), planning, size, settings.round_trip)
+            Lane::new(name, settings.options(), planning, size, settings.round_trip, Arc::clone(&metrics))
         };
-        let notifications = lane(Planning::Once, 1);
+        let notifications = lane(metrics::Lane::Notify, Planning::Once, 1);
         let notifier = Arc::new(Notifier::new(Arc::clone(&notifications)));
         let postgres = Self {
             runtime: Handle::current(),
-            commits: lane(Planning::Once, settings.commit_connections),
-            feed: lane(Planning::Once, settings.feed_connections),
-            general: lane(Planning::Each, settings.read_connections),
+            commits: lane(metrics::Lane::Commit, Planning::Once, settings.commit_connections),
+            feed: lane(metrics::Lane::Feed, Planning::Once, settings.feed_connections),
+            general: lane(metrics::Lane::General, Planning::Each, settings.read_connections),
             notifications,
             sender: tokio::spawn(Arc::clone(&notifier).run()).abort_handle(),
             notifier,

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::rows::Columns;
 use crate::datastore::DatastoreError;
+use crate::metrics::{self, Gauge, Metrics, Outcome};
 
 /// An idle connection older than this is not trusted: firewalls forget silent ones.
 const TRUSTED_IDLE: Duration = Duration::from_mins(1);
@@ -49,6 +50,8 @@ impl Planning {
 /// A bounded set of connections for one purpose.
 #[derive(Debug)]
 pub(super) struct Lane {
+    name: metrics::Lane,
+    metrics: Arc<Metrics>,
     options: Options,
     /// Where connections live. The runtime of a caller may end, or be busy with other things.
     runtime: Handle,
@@ -56,7 +59,30 @@ pub(super) struct Lane {
     round_trip: Duration,
     permits: Arc<Semaphore>,
     size: u32,
-    idle: Mutex<Vec<(PgConnection, Instant)>>,
+    idle: Mutex<Vec<(Open, Instant)>>,
+}
+
+/// A connection that counts as open for as long as it lives.
+#[derive(Debug)]
+struct Open {
+    connection: PgConnection,
+    _counted: Counted,
+}
+
+#[derive(Debug)]
+struct Counted(Gauge);
+
+impl Counted {
+    fn one(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Connection options, which hold a password and print it.
@@ -70,7 +96,9 @@ impl std::fmt::Debug for Options {
 
 /// One conversation with the server.
 pub(super) struct Session {
-    connection: PgConnection,
+    open: Open,
+    name: metrics::Lane,
+    metrics: Arc<Metrics>,
     round_trip: Duration,
     /// Round trips that were answered in this conversation.
     answered: u32,
@@ -79,13 +107,17 @@ pub(super) struct Session {
 impl Lane {
     /// A lane of at most `size` connections, none open yet, on the present runtime.
     pub(super) fn new(
+        name: metrics::Lane,
         options: PgConnectOptions,
         planning: Planning,
         size: u32,
         round_trip: Duration,
+        metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let size = size.max(1);
         Arc::new(Self {
+            name,
+            metrics,
             options: Options(options),
             runtime: Handle::current(),
             planning,
@@ -116,9 +148,12 @@ impl Lane {
     where
         F: for<'s> Fn(&'s mut Session) -> BoxFuture<'s, Result<T, Failure>>,
     {
+        let waited = self.metrics.database.connection_wait_seconds.of(self.name);
+        let asked = Instant::now();
         let _permit = self.permit().await?;
-        if let Some(connection) = self.take_idle() {
-            let mut session = self.session(connection);
+        if let Some(open) = self.take_idle() {
+            waited.since(asked);
+            let mut session = self.session(open);
             let result = conversation(&mut session).await;
             match &result {
                 Err(failure) if failure.is_of_connection() && session.answered == 0 => {
@@ -128,7 +163,10 @@ impl Lane {
                 _ => return self.settle(session, result),
             }
         }
-        let mut session = self.connect().await?;
+        let connected = self.connect().await;
+        self.metrics.database.connects.of(Outcome::from(&connected)).inc();
+        waited.since(asked);
+        let mut session = connected?;
         let result = conversation(&mut session).await;
         self.settle(session, result)
     }
@@ -144,7 +182,9 @@ impl Lane {
     /// Keeps the connection only if the conversation ended where another may begin.
     fn settle<T>(&self, session: Session, result: Result<T, Failure>) -> Result<T, Failure> {
         if result.is_ok() && !self.permits.is_closed() {
-            self.idle().push((session.connection, Instant::now()));
+            let mut idle = self.idle();
+            idle.push((session.open, Instant::now()));
+            self.count_idle(idle.len());
         }
         result
     }
@@ -155,7 +195,8 @@ impl Lane {
             Ok(connection) => connection.map_err(Failure::from_connecting)?,
             Err(_elapsed) => return Err(Failure::TimedOut(self.round_trip)),
         };
-        let mut session = self.session(connection);
+        let counted = Counted::one(self.metrics.database.connections_open.of(self.name));
+        let mut session = self.session(Open { connection, _counted: counted });
         // After a failover a name may still lead to the old primary.
         let script = format!("{} SELECT pg_is_in_recovery()", self.planning.script());
         let rows = session.script(script).await?;
@@ -164,24 +205,33 @@ impl Lane {
         if standby == Some(false) { Ok(session) } else { Err(Failure::ReadOnly) }
     }
 
-    fn session(&self, connection: PgConnection) -> Session {
-        Session { connection, round_trip: self.round_trip, answered: 0 }
+    fn session(&self, open: Open) -> Session {
+        let (name, metrics) = (self.name, Arc::clone(&self.metrics));
+        Session { open, name, metrics, round_trip: self.round_trip, answered: 0 }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(PgConnection, Instant)>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Open, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_idle(&self) -> Option<PgConnection> {
+    fn count_idle(&self, idle: usize) {
+        let idle = i64::try_from(idle).unwrap_or(i64::MAX);
+        self.metrics.database.connections_idle.of(self.name).set(idle);
+    }
+
+    fn take_idle(&self) -> Option<Open> {
         let mut idle = self.idle();
         // The newest is taken first, so the oldest ones are in front.
         let stale = idle.partition_point(|(_, since)| since.elapsed() > TRUSTED_IDLE);
         idle.drain(..stale);
-        idle.pop().map(|(connection, _)| connection)
+        let newest = idle.pop().map(|(open, _)| open);
+        self.count_idle(idle.len());
+        newest
     }
 
     fn forget_idle(&self) {
         self.idle().clear();
+        self.count_idle(0);
     }
 
     /// Waits for conversations to end, then closes every connection. None can begin afterwards.
@@ -192,8 +242,9 @@ impl Lane {
             drop(all);
         }
         let idle = std::mem::take(&mut *self.idle());
-        for (connection, _) in idle {
-            let _ = timeout(self.round_trip, connection.close()).await;
+        self.count_idle(0);
+        for (open, _) in idle {
+            let _ = timeout(self.round_trip, open.connection.close()).await;
         }
     }
 }
@@ -225,15 +276,17 @@ impl Session {
         &mut self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, Failure> {
-        let answer = timeout(self.round_trip, query.fetch_all(&mut self.connection)).await;
-        self.judge(answer)
+        let asked = Instant::now();
+        let answer = timeout(self.round_trip, query.fetch_all(&mut self.open.connection)).await;
+        self.judge(asked, answer)
     }
 
     /// Several statements in one round trip, without parameters: all rows of all answers.
     pub(super) async fn script(&mut self, sql: String) -> Result<Vec<PgRow>, Failure> {
         let script = sqlx::raw_sql(AssertSqlSafe(sql));
-        let answer = timeout(self.round_trip, script.fetch_all(&mut self.connection)).await;
-        self.judge(answer)
+        let asked = Instant::now();
+        let answer = timeout(self.round_trip, script.fetch_all(&mut self.open.connection)).await;
+        self.judge(asked, answer)
     }
 
     /// A statement that answers one value.
@@ -242,15 +295,22 @@ impl Session {
         T: for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres> + Send + Unpin,
         (T,): for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let question = sqlx::query_scalar(sql).fetch_one(&mut self.connection);
+        let question = sqlx::query_scalar(sql).fetch_one(&mut self.open.connection);
+        let asked = Instant::now();
         let answer = timeout(self.round_trip, question).await;
-        self.judge(answer)
+        self.judge(asked, answer)
     }
 
     fn judge<T>(
         &mut self,
+        asked: Instant,
         answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T, Failure> {
+        let database = &self.metrics.database;
+        database.round_trip_seconds.of(self.name).since(asked);
+        if !matches!(answer, Ok(Ok(_))) {
+            database.round_trip_failures.of(self.name).inc();
+        }
         match answer {
             Ok(Ok(value)) => {
                 self.answered += 1;

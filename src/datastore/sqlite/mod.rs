@@ -37,6 +37,7 @@ use super::{
     Datastore, DatastoreError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema, TupleFilter,
     TuplePage, Write,
 };
+use crate::metrics::Metrics;
 use crate::revision::{Revision, StoreId};
 use crate::time::Timestamp;
 use crate::tuple::TupleKey;
@@ -59,19 +60,19 @@ impl Sqlite {
     /// # Errors
     /// [`DatastoreError::InUse`] if another process serves the file;
     /// [`DatastoreError::Unavailable`] if it cannot be opened or is no SQLite database.
-    pub fn open(path: &Path) -> Result<Self, DatastoreError> {
-        Self::start(DatabaseFile::at(path)?)
+    pub fn open(path: &Path, metrics: Arc<Metrics>) -> Result<Self, DatastoreError> {
+        Self::start(DatabaseFile::at(path)?, metrics)
     }
 
     /// Opens an empty database in a new directory, which is removed after [`Datastore::close`]
     /// or when the value is dropped. Nothing of it survives a crash of the machine.
-    pub fn temporary() -> Result<Self, DatastoreError> {
-        Self::start(DatabaseFile::temporary()?)
+    pub fn temporary(metrics: Arc<Metrics>) -> Result<Self, DatastoreError> {
+        Self::start(DatabaseFile::temporary()?, metrics)
     }
 
-    fn start(file: DatabaseFile) -> Result<Self, DatastoreError> {
+    fn start(file: DatabaseFile, metrics: Arc<Metrics>) -> Result<Self, DatastoreError> {
         let path = file.path().to_owned();
-        Ok(Self { path, threads: Threads::start(file)?, hints: broadcast::Sender::new(HINTS) })
+        Ok(Self { path, threads: Threads::start(file, metrics)?, hints: broadcast::Sender::new(HINTS) })
     }
 
     /// The absolute path of the file.

@@ -6,12 +6,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::DatastoreError;
 use super::file::DatabaseFile;
+use crate::metrics::{Lane, Metrics};
 
 /// Connections that read. Reads are short; more threads would only queue for the same pages.
 const READERS: usize = 4;
@@ -23,6 +25,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// The threads of one database file.
 #[derive(Debug)]
 pub(super) struct Threads {
+    metrics: Arc<Metrics>,
     /// Absent once stopped.
     senders: Mutex<Option<Senders>>,
     running: Mutex<Vec<JoinHandle<()>>>,
@@ -37,11 +40,11 @@ struct Senders {
 impl Threads {
     /// Opens the connections and starts a thread for each. The file is released when the last
     /// thread has ended.
-    pub(super) fn start(file: DatabaseFile) -> Result<Self, DatastoreError> {
+    pub(super) fn start(file: DatabaseFile, metrics: Arc<Metrics>) -> Result<Self, DatastoreError> {
         let file = Arc::new(file);
         let (writer, writing) = mpsc::channel(WAITING_JOBS);
         let (readers, reading) = mpsc::channel(WAITING_JOBS);
-        let mut threads = Self { senders: Mutex::default(), running: Mutex::default() };
+        let mut threads = Self { metrics, senders: Mutex::default(), running: Mutex::default() };
         // The writer first: it creates the file.
         threads.add("relata-write", file.writer()?, Arc::new(Mutex::new(writing)), file.clone())?;
         let reading = Arc::new(Mutex::new(reading));
@@ -72,7 +75,7 @@ impl Threads {
         &self,
         job: impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static,
     ) -> Result<R, DatastoreError> {
-        run(self.senders()?.writer, job).await
+        run(self.senders()?.writer, self.timed(Lane::Commit, job)).await
     }
 
     /// Runs a job on a connection that reads.
@@ -80,7 +83,25 @@ impl Threads {
         &self,
         job: impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static,
     ) -> Result<R, DatastoreError> {
-        run(self.senders()?.readers, job).await
+        run(self.senders()?.readers, self.timed(Lane::General, job)).await
+    }
+
+    /// The same job, with the time it takes recorded.
+    fn timed<R>(
+        &self,
+        lane: Lane,
+        job: impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static,
+    ) -> impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static {
+        let metrics = Arc::clone(&self.metrics);
+        move |connection| {
+            let begun = Instant::now();
+            let result = job(connection);
+            metrics.database.round_trip_seconds.of(lane).since(begun);
+            if result.is_err() {
+                metrics.database.round_trip_failures.of(lane).inc();
+            }
+            result
+        }
     }
 
     fn senders(&self) -> Result<Senders, DatastoreError> {

@@ -11,6 +11,7 @@ use relata::datastore::committer::{CommitError, CommitterSettings, Committers};
 use relata::datastore::{
     Committed, DatastoreError, Expectation, Idempotency, Precondition, Update, Write, WriteError,
 };
+use relata::metrics::Metrics;
 use relata::revision::Revision;
 use relata::tuple::{Attributes, Tuple, TupleCondition, TupleKey};
 
@@ -22,7 +23,7 @@ use super::world::World;
 type Answer = Result<Committed, CommitError>;
 
 fn committers(fixture: &Fixture) -> Committers {
-    Committers::new(fixture.datastore.clone(), CommitterSettings::default())
+    Committers::new(fixture.datastore.clone(), CommitterSettings::default(), Metrics::new())
 }
 
 /// Queues a write; the answer is awaited later.
@@ -53,8 +54,10 @@ async fn held(
 
 pub async fn writers_on_all_nodes_leave_one_gapless_history(fixture: Fixture) {
     let nodes = fixture.nodes().await;
-    let all: Vec<Committers> =
-        nodes.iter().map(|node| Committers::new(node.clone(), CommitterSettings::default())).collect();
+    let all: Vec<Committers> = nodes
+        .iter()
+        .map(|node| Committers::new(node.clone(), CommitterSettings::default(), Metrics::new()))
+        .collect();
     let mut writers = Vec::new();
     for writer in 0..12_usize {
         let (committers, store) = (all[writer % all.len()].clone(), fixture.store);
@@ -233,7 +236,7 @@ pub async fn a_caller_who_goes_away_takes_back_only_what_waits(fixture: Fixture)
 
 pub async fn a_full_queue_refuses(fixture: Fixture) {
     let few = CommitterSettings { queued_writes: 2, queued_bytes: 5_000, ..CommitterSettings::default() };
-    let committers = Committers::new(fixture.datastore.clone(), few);
+    let committers = Committers::new(fixture.datastore.clone(), few, Metrics::new());
     let (held, first) = held(&fixture, &committers).await;
 
     let small = |index| updates_of(vec![touch(&format!("doc:{index}#viewer@user:ann"))]);

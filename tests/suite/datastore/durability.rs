@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use relata::datastore::committer::{CommitterSettings, Committers};
 use relata::datastore::sqlite::Sqlite;
 use relata::datastore::{Datastore, DatastoreError};
+use relata::metrics::Metrics;
 
 use super::fixture::{Fixture, Place, create, key, soon, updates_of};
 
@@ -25,7 +26,7 @@ async fn writer() {
     };
     let datastore = place.open().await;
     let store = datastore.store_named("default").await.expect("an answer").expect("a store").id;
-    let committers = Committers::new(datastore, CommitterSettings::default());
+    let committers = Committers::new(datastore, CommitterSettings::default(), Metrics::new());
     let writers = (0..4).map(|writer| {
         let committers = committers.clone();
         tokio::spawn(async move {
@@ -111,20 +112,20 @@ pub async fn a_reopened_database_is_the_same(fixture: Fixture) {
 async fn a_file_belongs_to_one_process_at_a_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("relata.db");
-    let first = Sqlite::open(&path).expect("opened");
-    let second = Sqlite::open(&path).expect_err("in use");
+    let first = Sqlite::open(&path, Metrics::new()).expect("opened");
+    let second = Sqlite::open(&path, Metrics::new()).expect_err("in use");
     assert!(matches!(second, DatastoreError::InUse(_)), "{second:?}");
     assert_eq!(
         second.to_string(),
         format!("`{}` is in use by another process; stop that one or name another file", path.display())
     );
     Datastore::close(&first).await;
-    Sqlite::open(&path).expect("free again");
+    Sqlite::open(&path, Metrics::new()).expect("free again");
 }
 
 #[tokio::test]
 async fn a_temporary_database_leaves_nothing_behind() {
-    let datastore = Sqlite::temporary().expect("opened");
+    let datastore = Sqlite::temporary(Metrics::new()).expect("opened");
     let directory = datastore.path().parent().expect("a directory").to_owned();
     Datastore::migrate(&datastore).await.expect("migrated");
     assert!(datastore.path().exists());

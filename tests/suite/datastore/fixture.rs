@@ -9,6 +9,7 @@ use relata::datastore::sqlite::Sqlite;
 use relata::datastore::{
     Action, Committed, Datastore, LogEntry, Outcome, Precondition, TupleFilter, Update, Write, WriteError,
 };
+use relata::metrics::Metrics;
 use relata::revision::{Revision, StoreId, WriteId};
 use relata::time::Timestamp;
 use relata::tuple::{Attributes, Tuple, TupleKey};
@@ -35,10 +36,12 @@ pub enum Place {
 impl Place {
     pub async fn open(&self) -> Arc<dyn Datastore> {
         match self {
-            Self::Sqlite(path) => Arc::new(Sqlite::open(Path::new(path)).expect("an open database")),
+            Self::Sqlite(path) => {
+                Arc::new(Sqlite::open(Path::new(path), Metrics::new()).expect("an open database"))
+            }
             Self::Postgres(url) => {
                 let settings = PostgresSettings::new(url.parse().expect("a URL"));
-                Arc::new(Postgres::connect(settings).await.expect("a connection"))
+                Arc::new(Postgres::connect(settings, Metrics::new()).await.expect("a connection"))
             }
         }
     }

@@ -14,6 +14,7 @@ use relata::datastore::{
 };
 use relata::feed::FeedSettings;
 use relata::graph::{Ordinal, QuestionView, View};
+use relata::metrics::Metrics;
 use relata::revision::{Revision, StoreId, WriteId};
 use relata::schema::{KindId, RelationId, SubjectKind};
 use relata::time::Timestamp;
@@ -101,11 +102,11 @@ pub struct Record {
 
 impl Record {
     pub async fn temporary() -> Self {
-        Self::of(Arc::new(Sqlite::temporary().expect("a database"))).await
+        Self::of(Arc::new(Sqlite::temporary(Metrics::new()).expect("a database"))).await
     }
 
     pub async fn at(path: &Path) -> Self {
-        Self::of(Arc::new(Sqlite::open(path).expect("a database"))).await
+        Self::of(Arc::new(Sqlite::open(path, Metrics::new()).expect("a database"))).await
     }
 
     pub async fn of(datastore: Arc<dyn Datastore>) -> Self {
@@ -118,7 +119,7 @@ impl Record {
     pub fn copied(&self, from: &Path, to: &Path) -> Self {
         let connection = rusqlite::Connection::open(from).expect("the file");
         connection.execute("VACUUM INTO ?", [to.to_str().expect("a path")]).expect("a copy");
-        Self { datastore: Arc::new(Sqlite::open(to).expect("a database")), store: self.store }
+        Self { datastore: Arc::new(Sqlite::open(to, Metrics::new()).expect("a database")), store: self.store }
     }
 
     pub fn datastore(&self) -> Arc<dyn Datastore> {

@@ -1,0 +1,48 @@
+//! Searches of the graph: what they cost and where they ran.
+
+use super::declare::{Counter, Gauge, families};
+use super::histogram::{Durations, Sizes};
+use super::label::{By, labels};
+
+labels! {
+    /// The questions that search.
+    "search": Search {
+        /// `Check`.
+        Check = "check",
+        /// A whole `BatchCheck`.
+        BatchCheck = "batch_check",
+        /// `Expand`.
+        Expand = "expand",
+        /// `ListObjects`, one page or stream.
+        ListObjects = "list_objects",
+        /// `ListSubjects`, one page or stream.
+        ListSubjects = "list_subjects",
+        /// `ListRelations`.
+        ListRelations = "list_relations",
+    }
+
+    /// Where a slice ran.
+    "place": Place {
+        /// On the shard that serves the call.
+        Shard = "shard",
+        /// On a thread of the pool.
+        Pool = "pool",
+    }
+}
+
+families! {
+    /// Searches of the graph: what they cost and where they ran.
+    Searches in "relata_search_" {
+        /// Fuel used by a search that ended with an answer; a unit is a goal or a tuple looked at.
+        fuel: By<Search, Sizes> = By::new(|| Sizes::up_to_ten_to_the(7)),
+        /// Slices of searches run, by place: nearly every Check ends with its first slice on the
+        /// shard.
+        slices: By<Place, Counter>,
+        /// Searches that hold a place in the pool.
+        seats_taken: Gauge,
+        /// Slices that wait for a thread of the pool.
+        queue_depth: Gauge,
+        /// How long a slice waited for a thread of the pool.
+        queue_wait_seconds: Durations,
+    }
+}
