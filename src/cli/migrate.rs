@@ -17,10 +17,15 @@ use crate::server;
 #[command(after_help = "\
 Examples:
   relata migrate --datastore postgres://relata:secret@db/relata
-  RELATA_DATASTORE=sqlite:relata.db relata migrate")]
+  RELATA_DATASTORE=sqlite:relata.db relata migrate
+  relata migrate --new-identity --datastore sqlite:staging.db")]
 pub struct Migrate {
     #[command(flatten)]
     record: Record,
+    /// Also give the database a new identity, after it was copied from another one: zookies and
+    /// cursors that the original handed out are then refused here. No server may be running on it.
+    #[arg(long)]
+    new_identity: bool,
 }
 
 impl Migrate {
@@ -29,13 +34,23 @@ impl Migrate {
         super::args::runtime()?.block_on(async {
             let datastore =
                 server::lifecycle::open(&config, Metrics::new()).await.map_err(|error| failure(&error))?;
-            let migrated = datastore.migrate().await;
+            let mut done = datastore.migrate().await;
+            if done.is_ok() && self.new_identity {
+                done = datastore.renew_identity().await.map(drop);
+            }
             let name = datastore.name();
             datastore.close().await;
-            migrated.map_err(|error| failure(&error))?;
+            done.map_err(|error| failure(&error))?;
             match out.format {
+                Format::Table if self.new_identity => {
+                    remark(format_args!("migrated, with a new identity ({name})"));
+                }
                 Format::Table => remark(format_args!("migrated ({name})")),
-                Format::Json | Format::Jsonl => out.json(&json!({ "migrated": true, "datastore": name }))?,
+                Format::Json | Format::Jsonl => out.json(&json!({
+                    "migrated": true,
+                    "new_identity": self.new_identity,
+                    "datastore": name,
+                }))?,
             }
             Ok(Exit::Success)
         })

@@ -61,6 +61,11 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
     /// The identity made by the first migration.
     async fn identity(&self) -> Result<Identity, DatastoreError>;
 
+    /// Gives the database a new identity, for one that was copied from another: zookies and
+    /// cursors handed out by the original are refused from then on. Servers read the identity
+    /// when they start, so none may be running.
+    async fn renew_identity(&self) -> Result<Identity, DatastoreError>;
+
     /// The database's clock.
     async fn now(&self) -> Result<Timestamp, DatastoreError>;
 
@@ -118,6 +123,11 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
 
     /// Hints from other nodes. Polling is the truth.
     fn hints(&self) -> tokio::sync::broadcast::Receiver<StoreId>;
+
+    /// Whether hints seem to arrive at present. While they do not, it is worth polling more often.
+    fn hints_arrive(&self) -> bool {
+        true
+    }
 
     /// Ends connections and background tasks; nothing that was acknowledged is lost.
     async fn close(&self);

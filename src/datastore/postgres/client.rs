@@ -1,5 +1,6 @@
 //! [`Postgres`]: the datastore's methods, each on the lane of connections it belongs to.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
@@ -35,6 +36,8 @@ pub struct Postgres {
     notifications: Arc<Lane>,
     notifier: Arc<Notifier>,
     hints: broadcast::Sender<StoreId>,
+    /// Whether the last probe of the listener was heard.
+    hearing: Arc<AtomicBool>,
     listener: OnceLock<AbortHandle>,
     sender: AbortHandle,
 }
@@ -58,6 +61,7 @@ impl Postgres {
             sender: tokio::spawn(Arc::clone(&notifier).run()).abort_handle(),
             notifier,
             hints: broadcast::channel(HINTS).0,
+            hearing: Arc::new(AtomicBool::new(false)),
             listener: OnceLock::new(),
             settings,
         };
@@ -133,6 +137,13 @@ impl Datastore for Postgres {
         self.told(reads::identity(&self.general).await).await
     }
 
+    async fn renew_identity(&self) -> Result<Identity, DatastoreError> {
+        self.check_version().await?;
+        let options = self.settings.direct_options();
+        let task = self.runtime.spawn(async move { migrate::renew_identity(&options).await });
+        Ok(task.await.map_err(|error| DatastoreError::Other(error.into()))??)
+    }
+
     async fn now(&self) -> Result<Timestamp, DatastoreError> {
         self.told(reads::now(&self.feed).await).await
     }
@@ -201,9 +212,14 @@ impl Datastore for Postgres {
         let receiver = self.hints.subscribe();
         self.listener.get_or_init(|| {
             let (options, hints) = (self.settings.direct_options(), self.hints.clone());
-            self.runtime.spawn(listen(options, Arc::clone(&self.notifier), hints)).abort_handle()
+            let (notifier, hearing) = (Arc::clone(&self.notifier), Arc::clone(&self.hearing));
+            self.runtime.spawn(listen(options, notifier, hints, hearing)).abort_handle()
         });
         receiver
+    }
+
+    fn hints_arrive(&self) -> bool {
+        self.hearing.load(Ordering::Relaxed)
     }
 
     async fn close(&self) {

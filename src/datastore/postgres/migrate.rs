@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::failure::Failure;
 use super::lane::Session;
-use crate::datastore::DatastoreError;
+use crate::datastore::{DatastoreError, Identity};
+use crate::revision::DatabaseId;
 
 /// The migrations in order: version, name, text. Never edit one that was released.
 const MIGRATIONS: [(i64, &str, &str); 1] =
@@ -131,6 +132,23 @@ async fn establish(connection: &mut PgConnection) -> Result<(), Failure> {
         .await?;
     }
     Ok(())
+}
+
+/// Another identity for a database that was copied from another one.
+pub(super) async fn renew_identity(options: &PgConnectOptions) -> Result<Identity, Failure> {
+    let mut connection = PgConnection::connect_with(options).await.map_err(Failure::from_connecting)?;
+    let identity = Identity { database: DatabaseId(Uuid::new_v4()), cursor_keys: vec![rand::random()] };
+    let keys: Vec<Vec<u8>> = identity.cursor_keys.iter().map(|key| key.to_vec()).collect();
+    let renewed = sqlx::query("UPDATE relata.database SET id = $1, cursor_keys = $2")
+        .bind(identity.database.0)
+        .bind(keys)
+        .execute(&mut connection)
+        .await?;
+    let _ = connection.close().await;
+    match renewed.rows_affected() {
+        1 => Ok(identity),
+        _ => Err(DatastoreError::Corrupt("the identity of the database is missing".to_owned()).into()),
+    }
 }
 
 impl From<MigrateError> for Failure {

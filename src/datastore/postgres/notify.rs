@@ -5,6 +5,7 @@
 //! connection of its own. Every hint may be lost; polling is the truth.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -117,15 +118,19 @@ fn read(payload: &str) -> Heard {
     Heard::Stores(payload.split(',').filter_map(|id| id.parse().ok().map(StoreId)).collect())
 }
 
-/// Listens and passes hints on, until the task is ended. Connects again by itself.
+/// Listens and passes hints on, until the task is ended. Connects again by itself. `hearing` says
+/// whether the last probe arrived.
 pub(super) async fn listen(
     options: PgConnectOptions,
     notifier: Arc<Notifier>,
     hints: broadcast::Sender<StoreId>,
+    hearing: Arc<AtomicBool>,
 ) {
     let mut warned = false;
     loop {
-        let pause = match listen_once(&options, &notifier, &hints).await {
+        let ended = listen_once(&options, &notifier, &hints, &hearing).await;
+        hearing.store(false, Ordering::Relaxed);
+        let pause = match ended {
             Ok(Silence::FromTheStart) => {
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
@@ -158,6 +163,7 @@ async fn listen_once(
     options: &PgConnectOptions,
     notifier: &Arc<Notifier>,
     hints: &broadcast::Sender<StoreId>,
+    hearing: &AtomicBool,
 ) -> Result<Silence, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -194,6 +200,7 @@ async fn listen_once(
                 if probe.is_some_and(|(sent, _)| sent == id) {
                     probe = None;
                     silence = Silence::Sudden;
+                    hearing.store(true, Ordering::Relaxed);
                 }
             }
             Heard::Stores(stores) => {

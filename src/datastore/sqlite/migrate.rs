@@ -115,6 +115,20 @@ pub(super) fn identity(connection: &Connection) -> Result<Identity, DatastoreErr
     Ok(Identity { database: DatabaseId(Uuid::from_bytes(get(row, 0)?)), cursor_keys: cursor_keys.to_vec() })
 }
 
+/// Another identity for a database that was copied from another one.
+pub(super) fn renew_identity(connection: &mut Connection) -> Result<Identity, DatastoreError> {
+    let identity = Identity {
+        database: DatabaseId(Uuid::new_v4()),
+        cursor_keys: vec![rand::random::<[u8; CURSOR_KEY_BYTES]>()],
+    };
+    let keys = identity.cursor_keys.concat();
+    let sql = "UPDATE database SET id = ?, cursor_keys = ?";
+    match connection.execute(sql, params![identity.database.0.as_bytes(), keys]).map_err(failed)? {
+        1 => Ok(identity),
+        _ => Err(DatastoreError::Corrupt("the database has lost its identity".to_owned())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -123,6 +123,10 @@ impl Datastore for Sqlite {
         self.read(migrate::identity).await
     }
 
+    async fn renew_identity(&self) -> Result<Identity, DatastoreError> {
+        self.write(migrate::renew_identity).await
+    }
+
     async fn now(&self) -> Result<Timestamp, DatastoreError> {
         Ok(file::now())
     }

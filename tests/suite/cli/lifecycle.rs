@@ -11,6 +11,7 @@ on_each_record!(
     an_example_is_loaded_once,
     tokens_are_asked_for,
     tables_are_made_by_migrate,
+    a_copied_database_refuses_what_the_original_handed_out,
 );
 
 fn bootstrap() -> String {
@@ -140,6 +141,30 @@ fn tables_are_made_by_migrate(record: &Record) {
     migrate().exits(0);
     let server = Server::start(record, &[]);
     server.ask("store list").exits(0);
+}
+
+fn a_copied_database_refuses_what_the_original_handed_out(record: &Record) {
+    let server = Server::start(record, &["--bootstrap", &bootstrap()]);
+    let zookie = server.ask("tuple write folder:product viewer user:zoe").exits(0).line().to_owned();
+    server.run(&["check", "doc:roadmap", "can_read", "user:zoe", "--at-least", &zookie]).exits(0);
+    let list = "list-objects user:beth can_read doc --page-size 1 -o json";
+    let cursor = server.ask(list).exits(0).json()["cursor"].as_str().unwrap().to_owned();
+    server.ask(&format!("{list} --cursor {cursor}")).exits(0);
+    assert_eq!(server.stop(), 0);
+
+    // The tables are here already: an identity is all that a copy lacks.
+    run(relata().args(["migrate", "--new-identity", "--datastore", &record.url]), "")
+        .exits(0)
+        .says("new identity");
+    let server = Server::start(record, &[]);
+    server
+        .run(&["check", "doc:roadmap", "can_read", "user:zoe", "--at-least", &zookie])
+        .exits(65)
+        .says("another database");
+    server.ask(&format!("{list} --cursor {cursor}")).exits(65).says("not a cursor of this database");
+    let zookie = server.ask("check doc:roadmap can_read user:zoe -o json").exits(0).json()["zookie"].clone();
+    let zookie = zookie.as_str().unwrap();
+    server.run(&["check", "doc:roadmap", "can_read", "user:zoe", "--at-least", zookie]).exits(0);
 }
 
 #[test]

@@ -66,7 +66,8 @@ on_both_databases! {
         stores_are_made_found_and_listed,
         stores_are_independent,
         a_deleted_store_is_gone_and_its_name_is_free,
-        migrating_again_changes_nothing;
+        migrating_again_changes_nothing,
+        a_copy_gets_an_identity_of_its_own;
     committer:
         writers_on_all_nodes_leave_one_gapless_history,
         a_hundred_conflicting_writes_are_some_serial_order,

@@ -98,3 +98,17 @@ pub async fn migrating_again_changes_nothing(fixture: Fixture) {
         "keys do not print"
     );
 }
+
+pub async fn a_copy_gets_an_identity_of_its_own(fixture: Fixture) {
+    fixture.update(vec![create("doc:1#viewer@user:ann")]).await;
+    let before = fixture.datastore.identity().await.expect("an identity");
+    let renewed = fixture.datastore.renew_identity().await.expect("renewed");
+    let after = fixture.datastore.identity().await.expect("an identity");
+    assert_eq!((after.database, &after.cursor_keys), (renewed.database, &renewed.cursor_keys));
+    assert_ne!(after.database, before.database);
+    assert!(after.cursor_keys.iter().all(|key| !before.cursor_keys.contains(key)), "no key is kept");
+    assert_eq!(fixture.head().await, Revision(1), "nothing else changes");
+    let fixture = fixture.reopen().await;
+    let reopened = fixture.datastore.identity().await.expect("an identity");
+    assert_eq!(reopened.database, renewed.database);
+}

@@ -287,6 +287,10 @@ impl Datastore for Faults {
         self.inner()?.identity().await
     }
 
+    async fn renew_identity(&self) -> Result<Identity, DatastoreError> {
+        self.inner()?.renew_identity().await
+    }
+
     async fn now(&self) -> Result<Timestamp, DatastoreError> {
         self.inner()?.now().await
     }
@@ -368,6 +372,10 @@ impl Datastore for Faults {
 
     fn hints(&self) -> broadcast::Receiver<StoreId> {
         self.inner.lock().unwrap().hints()
+    }
+
+    fn hints_arrive(&self) -> bool {
+        self.inner.lock().unwrap().hints_arrive()
     }
 
     async fn close(&self) {
