@@ -71,8 +71,24 @@ pub enum Access {
     OpenOnLoopback,
     /// Anybody who can connect, on any address. For networks that are guarded otherwise.
     Insecure,
-    /// Whoever presents a token of this file: one `TOKEN [NAME]` per line, `#` begins a comment.
-    Tokens(PathBuf),
+    /// Whoever presents a credential of one of these kinds.
+    Guarded(Credentials),
+}
+
+/// The kinds of credentials that are taken; at least one should be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Credentials {
+    /// Tokens of this file: one `TOKEN [NAME] [STORE:RIGHT,RIGHT…]` per line, `#` begins a
+    /// comment. A line without grants may do everything.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Credentials {
+    /// Only the tokens of a file.
+    #[must_use]
+    pub fn tokens(file: impl Into<PathBuf>) -> Self {
+        Self { token_file: Some(file.into()) }
+    }
 }
 
 /// What a server is started with.

@@ -14,7 +14,7 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, remark};
 use super::secret::Secret;
 use super::settings::Globals;
-use crate::config::{Access, Config, DatastoreConfig, Migration};
+use crate::config::{Access, Config, Credentials, DatastoreConfig, Migration};
 use crate::server::{self, RunError};
 use crate::store_file::{self, StoreFile};
 
@@ -100,7 +100,7 @@ impl Serve {
             config.migration = Migration::AtStart;
         }
         config.access = match (&self.token_file, self.insecure) {
-            (Some(path), _) => Access::Tokens(path.clone()),
+            (Some(path), _) => Access::Guarded(Credentials::tokens(path)),
             (None, true) => Access::Insecure,
             (None, false) => Access::OpenOnLoopback,
         };
@@ -130,7 +130,8 @@ async fn serve(
     let mut settings = globals.settings()?;
     settings.endpoint = format!("http://{}", reachable(address));
     settings.token = match &config.access {
-        Access::Tokens(path) => bootstrap::first_token(path)?,
+        Access::Guarded(Credentials { token_file: Some(path), .. }) => bootstrap::first_token(path)?,
+        Access::Guarded(Credentials { token_file: None, .. }) => None,
         Access::OpenOnLoopback | Access::Insecure => None,
     };
     // The store a flag or a variable names; a context is for servers elsewhere.

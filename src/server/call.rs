@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::unfold;
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use super::auth::Principal;
+use super::access::{Addressed, Admitted, Principal, Scope, enter};
 use super::deadline::Deadline;
 use super::logging;
+use super::node::Node;
 use super::status::Error;
 
 /// What every method needs to know besides its request.
@@ -19,23 +21,57 @@ use super::status::Error;
 pub struct Call {
     /// The method, for logs and digests.
     pub method: &'static str,
-    /// Who calls; empty without authentication.
+    /// Who calls, as the changelog names them; empty without authentication.
     pub principal: Arc<str>,
+    /// Who calls, with what they may do.
+    pub caller: Arc<Principal>,
     /// When it must have been answered.
     pub deadline: Deadline,
+    /// What it may reach.
+    scope: Scope,
 }
 
 /// A stream of answers as the transport takes it.
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Call {
-    /// Takes a call apart. `default` is the deadline of one that names none.
-    pub fn begin<Q>(method: &'static str, request: Request<Q>, default: Option<Duration>) -> (Self, Q) {
+    /// Takes a call apart and lets it reach its store, if the caller may. `default` is the
+    /// deadline of a call that names none. There is no other way to a `Call`, and none to a
+    /// store or replica without one.
+    pub async fn begin<Q: Addressed>(
+        node: &Node,
+        method: &'static str,
+        request: Request<Q>,
+        default: Option<Duration>,
+    ) -> Result<(Self, Q), Status> {
         let (metadata, extensions, message) = request.into_parts();
-        let principal =
-            extensions.get::<Principal>().map_or_else(|| Arc::from(""), |caller| Arc::clone(&caller.0));
         let deadline = Deadline::of(metadata.as_ref(), default);
-        (Self { method, principal, deadline }, message)
+        let Some(admitted) = extensions.get::<Admitted>() else {
+            let error = Error::Internal(anyhow::anyhow!("a call came in past the access layer"));
+            logging::failed(method, "", &error);
+            return Err(error.into_status());
+        };
+        match deadline.bound(enter(node, admitted, message.store())).await {
+            Ok(scope) => {
+                let caller = Arc::clone(&admitted.caller);
+                Ok((Self { method, principal: Arc::clone(caller.name()), caller, deadline, scope }, message))
+            }
+            Err(error) => {
+                logging::failed(method, admitted.caller.name(), &error);
+                Err(error.into_status())
+            }
+        }
+    }
+
+    /// The same call, to be answered within that time at the latest.
+    #[must_use]
+    pub fn within(&self, duration: Duration) -> Self {
+        Self { deadline: self.deadline.at_most(duration), ..self.clone() }
+    }
+
+    /// The store it may reach, as it is to be looked up.
+    pub fn store(&self) -> Result<&str, Error> {
+        self.scope.store()
     }
 
     /// Ends a call with one answer, or with an error that is logged here and nowhere else.
@@ -61,12 +97,53 @@ impl Call {
     {
         let answers = self.answer(work).await?.into_inner();
         let call = self.clone();
-        let answers = answers.map(move |answer| answer.map_err(|error| call.failed(error)));
+        let answers = while_it_holds(answers, Arc::clone(&self.caller))
+            .map(move |answer| answer.map_err(|error| call.failed(error)));
         Ok(Response::new(Box::pin(answers)))
     }
 
     fn failed(&self, error: Error) -> Status {
         logging::failed(self.method, &self.principal, &error);
         error.into_status()
+    }
+}
+
+/// The answers, until the credential that they were asked for with ends.
+fn while_it_holds<T>(
+    answers: impl Stream<Item = Result<T, Error>>,
+    caller: Arc<Principal>,
+) -> impl Stream<Item = Result<T, Error>> {
+    let ended = async move { caller.ended().await };
+    unfold(Some((Box::pin(answers), Box::pin(ended))), |open| async move {
+        let (mut answers, mut ended) = open?;
+        tokio::select! {
+            // First, so that a stream that always has something to say ends too.
+            biased;
+            () = &mut ended => Some((Err(Error::CredentialEnded), None)),
+            answer = answers.next() => answer.map(|answer| (answer, Some((answers, ended)))),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::{iter, pending};
+
+    use super::*;
+    use crate::server::access::Grants;
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_credential() {
+        let caller = Arc::new(Principal::new("key:ci", Grants::everything()));
+        let endless = iter([Ok(1), Ok(2)]).chain(pending());
+        let mut answers = Box::pin(while_it_holds(endless, Arc::clone(&caller)));
+        assert!(matches!(answers.next().await, Some(Ok(1))));
+        caller.withdraw();
+        assert!(matches!(answers.next().await, Some(Err(Error::CredentialEnded))), "what waits is not sent");
+        assert!(answers.next().await.is_none());
+
+        let caller = Arc::new(Principal::new("key:ci", Grants::everything()));
+        let complete: Vec<_> = while_it_holds(iter([Ok(1), Ok(2)]), caller).collect().await;
+        assert!(matches!(complete[..], [Ok(1), Ok(2)]));
     }
 }

@@ -9,6 +9,7 @@ use tonic_health::server::HealthReporter;
 
 use super::logging::cause;
 use super::node::Node;
+use super::store::DEFAULT;
 use crate::proto::permission_service_server::SERVICE_NAME as PERMISSION;
 use crate::proto::schema_service_server::SERVICE_NAME as SCHEMA;
 use crate::proto::store_service_server::SERVICE_NAME as STORE;
@@ -61,8 +62,8 @@ pub async fn follow(node: Arc<Node>, reporter: HealthReporter) {
 /// Has the default store in memory before the first call needs it. Others are loaded when they
 /// are asked for. The load goes on between two looks at it.
 async fn load(node: &Node) -> Result<(), String> {
-    match timeout(node.config().health_timeout, node.replica("")).await {
-        Ok(Ok(_)) => Ok(()),
+    match timeout(node.config().health_timeout, node.preload(DEFAULT)).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("the default store cannot be loaded: {error}")),
         Err(_) => Err("the default store is being loaded".to_owned()),
     }

@@ -33,7 +33,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::Builder as Reflection;
 use tower::util::MapResponseLayer;
 
-use super::auth::{AuthLayer, TokenFileError, Tokens};
+use super::access::{AccessLayer, Authenticator, Gate, TokenFileError, Tokens};
 use super::node::Node;
 use super::permission::Permissions;
 use super::schema::Schemas;
@@ -131,21 +131,27 @@ pub async fn run(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let tokens = admit(&config.access, &listeners)?;
+    let gate = gate(&config.access, &listeners)?;
     let metrics = Metrics::of(vocabulary::of_the_api());
     let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
     let embedded = matches!(config.datastore, DatastoreConfig::Sqlite(_));
     if embedded || config.migration == Migration::AtStart {
         datastore.migrate().await?;
     }
-    serve(config, tokens, datastore, metrics, listeners, shutdown).await
+    serve(config, gate, datastore, metrics, listeners, shutdown).await
 }
 
 /// Refuses to be open to a network by accident.
-fn admit(access: &Access, listeners: &[TcpListener]) -> Result<Option<Arc<Tokens>>, RunError> {
+fn gate(access: &Access, listeners: &[TcpListener]) -> Result<Gate, RunError> {
     match access {
-        Access::Tokens(path) => Ok(Some(Arc::new(Tokens::read(path)?))),
-        Access::Insecure => Ok(None),
+        Access::Guarded(credentials) => {
+            let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
+            if let Some(path) = &credentials.token_file {
+                authenticators.push(Arc::new(Tokens::read(path)?));
+            }
+            Ok(Gate::Guarded(authenticators.into()))
+        }
+        Access::Insecure => Ok(Gate::Open),
         Access::OpenOnLoopback => {
             for listener in listeners {
                 let address = listener.local_addr().map_err(RunError::Start)?;
@@ -153,14 +159,14 @@ fn admit(access: &Access, listeners: &[TcpListener]) -> Result<Option<Arc<Tokens
                     return Err(RunError::Exposed { address });
                 }
             }
-            Ok(None)
+            Ok(Gate::Open)
         }
     }
 }
 
 async fn serve(
     config: Config,
-    tokens: Option<Arc<Tokens>>,
+    gate: Gate,
     datastore: Arc<dyn Datastore>,
     metrics: Arc<Metrics>,
     listeners: Vec<TcpListener>,
@@ -180,7 +186,7 @@ async fn serve(
         let shard = Shard {
             node: Arc::clone(&node),
             routes: routes.clone(),
-            auth: AuthLayer::new(tokens.clone()),
+            access: AccessLayer::new(gate.clone()),
             listener,
         };
         shards.push(shard.start(index, stopping.clone()).map_err(RunError::Start)?);
@@ -235,7 +241,7 @@ fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, RunErro
 struct Shard {
     node: Arc<Node>,
     routes: Routes,
-    auth: AuthLayer,
+    access: AccessLayer,
     listener: TcpListener,
 }
 
@@ -267,7 +273,7 @@ impl Shard {
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
             .layer(MapResponseLayer::new(refusals::in_our_words as fn(_) -> _))
-            .layer(self.auth)
+            .layer(self.access)
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(incoming, stopped(stopping.clone()));
         let bounded = async {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! lifecycle   a shard accepts the connection
-//! auth        who calls; refusals carry details like any other
+//! access      who calls, and whether they may; refusals carry details like any other
 //! permission/, tuple/, schema/, store/
 //!   call      takes the request apart, bounds it by its deadline, logs what fails
 //!   convert   wire values become domain values, or a refusal that names the field
@@ -14,7 +14,7 @@
 //! status      whatever went wrong becomes one row of one table
 //! ```
 
-mod auth;
+pub(crate) mod access;
 mod call;
 mod chunk;
 mod consistency;
@@ -36,5 +36,5 @@ mod store;
 mod tuple;
 mod vocabulary;
 
-pub use auth::TokenFileError;
+pub use access::TokenFileError;
 pub use lifecycle::{RunError, bind, run};

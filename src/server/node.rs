@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tonic::Request;
+use tonic::{Request, Status};
 
+use super::access::{Addressed, StoreName, is_store};
 use super::call::Call;
 use super::convert::clip;
 use super::cursor::CursorKeys;
@@ -32,6 +34,8 @@ pub struct Node {
     committers: Committers,
     feed: Arc<Feed>,
     registry: Registry,
+    /// Names of stores that grants name by id. Only stores that existed are in it.
+    names: DashMap<StoreId, Box<str>>,
     pool: Pool,
     metrics: Arc<Metrics>,
     /// The runtime of everything that is not gRPC. Whatever may open a connection to the database
@@ -61,6 +65,7 @@ impl Node {
             committers,
             feed,
             registry: Registry::default(),
+            names: DashMap::new(),
             pool,
             metrics,
             background: Handle::current(),
@@ -76,13 +81,30 @@ impl Node {
     }
 
     /// Begins a call that has one answer.
-    pub fn unary<Q>(&self, method: &'static str, request: Request<Q>) -> (Call, Q) {
-        Call::begin(method, request, Some(self.config.default_deadline))
+    pub async fn unary<Q: Addressed>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+    ) -> Result<(Call, Q), Status> {
+        Call::begin(self, method, request, Some(self.config.default_deadline)).await
     }
 
     /// Begins a call whose answers end by themselves.
-    pub fn listing<Q>(&self, method: &'static str, request: Request<Q>) -> (Call, Q) {
-        Call::begin(method, request, Some(self.config.stream_deadline))
+    pub async fn listing<Q: Addressed>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+    ) -> Result<(Call, Q), Status> {
+        Call::begin(self, method, request, Some(self.config.stream_deadline)).await
+    }
+
+    /// Begins a call whose answers have no end.
+    pub async fn following<Q: Addressed>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+    ) -> Result<(Call, Q), Status> {
+        Call::begin(self, method, request, None).await
     }
 
     /// The settings.
@@ -142,28 +164,61 @@ impl Node {
         Ok(self.in_background(question(Arc::clone(&self.datastore))).await??)
     }
 
-    /// A live store by name or id; empty means `default`.
-    pub async fn find_store(&self, text: &str) -> Result<Store, Error> {
-        let wanted = if text.is_empty() { DEFAULT } else { text };
-        let store = match uuid::Uuid::try_parse(wanted) {
-            Ok(id) => self.ask(move |record| async move { record.store(StoreId(id)).await }).await?,
-            Err(_) if wanted.len() > 4 * crate::config::MAX_STORE_NAME_CHARS => None,
-            Err(_) => {
-                let name = wanted.to_owned();
+    /// The store of a call.
+    pub async fn store(&self, call: &Call) -> Result<Store, Error> {
+        self.look_up(call.store()?).await
+    }
+
+    /// The replica of the store of a call, loaded if it has to be.
+    pub async fn replica(&self, call: &Call) -> Result<Arc<Replica>, Error> {
+        self.registry.replica(self, call.store()?).await
+    }
+
+    /// Has a store in memory before the first call needs it.
+    pub async fn preload(&self, text: &str) -> Result<(), Error> {
+        self.registry.replica(self, text).await.map(drop)
+    }
+
+    /// A live store by name or id. For the registry; a method has [`Self::store`].
+    pub(super) async fn look_up(&self, text: &str) -> Result<Store, Error> {
+        let store = match StoreName::of(text) {
+            StoreName::Id(id) => self.ask(move |record| async move { record.store(id).await }).await?,
+            StoreName::Name(name) if !is_store(&name) => None,
+            StoreName::Name(name) => {
                 self.ask(move |record| async move { record.store_named(&name).await }).await?
             }
         };
-        store.ok_or_else(|| Error::StoreNotFound { store: clip(wanted) })
+        store.ok_or_else(|| Error::StoreNotFound { store: clip(text) })
     }
 
-    /// The replica of a live store by name or id, loaded if it has to be.
-    pub async fn replica(&self, text: &str) -> Result<Arc<Replica>, Error> {
-        self.registry.replica(self, if text.is_empty() { DEFAULT } else { text }).await
+    /// The name of a store that a grant names by id, if it exists: for access control, which
+    /// never asks it of a store that only a request names. No store is ever renamed.
+    pub(super) async fn name_of(&self, id: StoreId) -> Result<Option<Box<str>>, Error> {
+        if let Some(name) = self.names.get(&id) {
+            return Ok(Some(name.clone()));
+        }
+        let store = self.ask(move |record| async move { record.store(id).await }).await?;
+        Ok(store.map(|store| {
+            let name: Box<str> = store.name.into();
+            self.names.insert(id, name.clone());
+            name
+        }))
+    }
+
+    /// The id of the store that has a name which a grant names, if there is one.
+    pub(super) async fn id_of(&self, name: &str) -> Result<Option<StoreId>, Error> {
+        if let Some(id) = self.registry.known(name) {
+            return Ok(Some(id));
+        }
+        let name = name.to_owned();
+        let store = self.ask(move |record| async move { record.store_named(&name).await }).await?;
+        Ok(store.map(|store| store.id))
     }
 
     /// Makes the node forget what it knows of a deleted store.
     pub fn forget_store(&self, id: StoreId) {
         self.registry.forget(id);
+        self.names.remove(&id);
         self.feed.drop_store(id);
     }
 

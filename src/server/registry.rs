@@ -32,7 +32,7 @@ impl Registry {
     }
 
     async fn load(&self, node: &Node, text: &str) -> Result<Arc<Replica>, Error> {
-        let store = node.find_store(text).await?;
+        let store = node.look_up(text).await?;
         let feed = Arc::clone(node.feed());
         let replica = node.in_background(async move { feed.replica(store.id).await }).await??;
         // An id has many spellings; only the one that Relata prints is kept.
@@ -40,6 +40,13 @@ impl Registry {
             self.replicas.insert(text.into(), Arc::clone(&replica));
         }
         Ok(replica)
+    }
+
+    /// The store that a text names, if it has been asked for by it and still exists.
+    pub fn known(&self, text: &str) -> Option<StoreId> {
+        let replica = self.replicas.get(text).map(|entry| Arc::clone(&entry))?;
+        let deleted = matches!(replica.published(), Err(FeedError::StoreNotFound));
+        (!deleted).then(|| replica.store())
     }
 
     /// Forgets a store under all its texts.

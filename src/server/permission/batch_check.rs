@@ -28,7 +28,7 @@ pub(super) async fn batch_check(
     if request.items.is_empty() {
         return Err(Error::field("items", Reason::InvalidField, "nothing to check"));
     }
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(call).await?;
     let asked = Asked {
         consistency: request.consistency,
         schema_id: request.schema_id,

@@ -16,7 +16,7 @@ pub(super) async fn expand(
 ) -> Result<proto::ExpandResponse, Error> {
     let object = convert::object(&request.object)?;
     let relation = convert::relation(&request.relation)?;
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(call).await?;
     let asked = Asked {
         consistency: request.consistency,
         schema_id: request.schema_id,

@@ -25,7 +25,7 @@ pub(super) async fn list_objects(
     let subject = convert::subject(&request.subject)?;
     let relation = convert::relation(&request.relation)?;
     let object_type = TypeName::new(&request.object_type).at("object_type")?;
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(&call).await?;
     let consistency = request.consistency.take();
     request.store.clear();
     let (page_size, cursor) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.cursor));

@@ -15,7 +15,7 @@ pub(super) async fn list_relations(
 ) -> Result<proto::ListRelationsResponse, Error> {
     let object = convert::object(&request.object)?;
     let subject = convert::subject(&request.subject)?;
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(call).await?;
     let asked = Asked {
         consistency: request.consistency,
         schema_id: request.schema_id,

@@ -29,7 +29,7 @@ pub(super) async fn list_subjects(
         "" => None,
         text => Some(RelationName::new(text).at("subject_relation")?),
     };
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(&call).await?;
     let consistency = request.consistency.take();
     request.store.clear();
     let (page_size, cursor) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.cursor));

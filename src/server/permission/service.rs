@@ -20,7 +20,7 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::CheckRequest>,
     ) -> Result<Response<proto::CheckResponse>, Status> {
-        let (call, request) = self.0.unary("Check", request);
+        let (call, request) = self.0.unary("Check", request).await?;
         call.answer(check::check(&self.0, &call, request)).await
     }
 
@@ -28,7 +28,7 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::BatchCheckRequest>,
     ) -> Result<Response<proto::BatchCheckResponse>, Status> {
-        let (call, request) = self.0.unary("BatchCheck", request);
+        let (call, request) = self.0.unary("BatchCheck", request).await?;
         call.answer(batch_check::batch_check(&self.0, &call, request)).await
     }
 
@@ -36,7 +36,7 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::ExpandRequest>,
     ) -> Result<Response<proto::ExpandResponse>, Status> {
-        let (call, request) = self.0.unary("Expand", request);
+        let (call, request) = self.0.unary("Expand", request).await?;
         call.answer(expand::expand(&self.0, &call, request)).await
     }
 
@@ -46,7 +46,7 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::ListObjectsRequest>,
     ) -> Result<Response<Self::ListObjectsStream>, Status> {
-        let (call, request) = self.0.listing("ListObjects", request);
+        let (call, request) = self.0.listing("ListObjects", request).await?;
         call.stream(Box::pin(list_objects::list_objects(Arc::clone(&self.0), call.clone(), request))).await
     }
 
@@ -56,7 +56,7 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::ListSubjectsRequest>,
     ) -> Result<Response<Self::ListSubjectsStream>, Status> {
-        let (call, request) = self.0.listing("ListSubjects", request);
+        let (call, request) = self.0.listing("ListSubjects", request).await?;
         call.stream(Box::pin(list_subjects::list_subjects(Arc::clone(&self.0), call.clone(), request))).await
     }
 
@@ -64,7 +64,7 @@ impl PermissionService for Permissions {
         &self,
         request: Request<proto::ListRelationsRequest>,
     ) -> Result<Response<proto::ListRelationsResponse>, Status> {
-        let (call, request) = self.0.unary("ListRelations", request);
+        let (call, request) = self.0.unary("ListRelations", request).await?;
         call.answer(list_relations::list_relations(&self.0, &call, request)).await
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn list_schemas(
     request: proto::ListSchemasRequest,
 ) -> Result<proto::ListSchemasResponse, Error> {
     let size = convert::page_size(request.page_size, MAX_PAGE)?.unwrap_or(MAX_PAGE);
-    let store = node.find_store(&request.store).await?.id;
+    let store = node.store(call).await?.id;
     let digest = RequestDigest::of(call.method, Some(store), &proto::ListSchemasRequest::default());
     let before = match request.cursor.as_str() {
         "" => None,

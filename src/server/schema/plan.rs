@@ -21,7 +21,7 @@ pub(super) async fn plan_schema(
         size => size,
     };
     at_most("sample_size", sample, MAX_SAMPLE, "tuples")?;
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(call).await?;
     let at = consistency::newest(node, call, &replica).await?;
     let zookie = consistency::zookie(node, &replica, &at).to_string();
     // Mistakes are what was asked about: they are the answer, and no error.

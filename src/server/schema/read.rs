@@ -10,11 +10,11 @@ use crate::server::status::Error;
 /// Reads from the record and not from the graph, so that it shows what any node just wrote.
 pub(super) async fn read_schema(
     node: &Node,
-    _call: &Call,
+    call: &Call,
     request: proto::ReadSchemaRequest,
 ) -> Result<proto::ReadSchemaResponse, Error> {
     let asked = convert::schema_id("schema_id", &request.schema_id)?;
-    let store = node.find_store(&request.store).await?.id;
+    let store = node.store(call).await?.id;
     let heads = node.ask(move |record| async move { record.heads(&[store]).await }).await?;
     let (_, head) = heads.first().ok_or(Error::StoreNotFound { store: request.store })?;
     let id = asked.or(head.schema).ok_or(Error::NoSchema)?;

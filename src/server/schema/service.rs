@@ -19,7 +19,7 @@ impl SchemaService for Schemas {
         &self,
         request: Request<proto::WriteSchemaRequest>,
     ) -> Result<Response<proto::WriteSchemaResponse>, Status> {
-        let (call, request) = self.0.unary("WriteSchema", request);
+        let (call, request) = self.0.unary("WriteSchema", request).await?;
         call.answer(write::write_schema(&self.0, &call, request)).await
     }
 
@@ -27,7 +27,7 @@ impl SchemaService for Schemas {
         &self,
         request: Request<proto::ReadSchemaRequest>,
     ) -> Result<Response<proto::ReadSchemaResponse>, Status> {
-        let (call, request) = self.0.unary("ReadSchema", request);
+        let (call, request) = self.0.unary("ReadSchema", request).await?;
         call.answer(read::read_schema(&self.0, &call, request)).await
     }
 
@@ -35,7 +35,7 @@ impl SchemaService for Schemas {
         &self,
         request: Request<proto::ListSchemasRequest>,
     ) -> Result<Response<proto::ListSchemasResponse>, Status> {
-        let (call, request) = self.0.unary("ListSchemas", request);
+        let (call, request) = self.0.unary("ListSchemas", request).await?;
         call.answer(list::list_schemas(&self.0, &call, request)).await
     }
 
@@ -43,7 +43,7 @@ impl SchemaService for Schemas {
         &self,
         request: Request<proto::PlanSchemaRequest>,
     ) -> Result<Response<proto::PlanSchemaResponse>, Status> {
-        let (call, request) = self.0.unary("PlanSchema", request);
+        let (call, request) = self.0.unary("PlanSchema", request).await?;
         call.answer(plan::plan_schema(&self.0, &call, request)).await
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn write_schema(
     let expected = convert::schema_id("expected_schema_id", &request.expected_schema_id)?;
     let remark = tuple::note(&request.note, node.config().limits.note_chars)?;
     let compiled = text::compile(node, &request.text).await?.map_err(Error::SchemaInvalid)?;
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(call).await?;
     if !request.allow_orphans {
         // A tuple written while this looks may slip through; it is ignored from then on, as any
         // tuple that the schema does not allow, and the plan lists it.

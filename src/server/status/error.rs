@@ -13,6 +13,7 @@ use crate::proto;
 use crate::revision::{Revision, Zookie, ZookieError};
 use crate::schema::Diagnostics;
 use crate::schema::rules::TupleError;
+use crate::server::access::Rights;
 use crate::server::cursor::CursorError;
 use crate::tuple::{ParseError, RelationName, TupleKey, TypeName};
 
@@ -55,10 +56,16 @@ pub enum Error {
     DeadlineExceeded,
     /// The server stops.
     ShuttingDown,
-    /// The call carries no token.
-    NoToken,
-    /// The call carries a token that is not ours.
-    WrongToken,
+    /// The call carries no credential.
+    NoCredential,
+    /// The call carries a credential that is not known here, or no longer.
+    UnknownCredential,
+    /// The credential that a stream was opened with was taken back or has expired.
+    CredentialEnded,
+    /// The caller has none of these rights, on a store or on all of them.
+    Denied { wanted: Rights, store: Option<String> },
+    /// There is no such method.
+    UnknownMethod,
     /// The text is not a schema.
     SchemaInvalid(Diagnostics),
     /// Stored tuples would no longer count.

@@ -98,8 +98,12 @@ reasons! {
     DeadlineExceeded = "DEADLINE_EXCEEDED",
     /// The server stops; another one, or this one later, will answer.
     ShuttingDown = "SHUTTING_DOWN",
-    /// No token, or not one of ours.
+    /// No credential, or not one that holds here.
     Unauthenticated = "UNAUTHENTICATED",
+    /// The caller lacks the right.
+    PermissionDenied = "PERMISSION_DENIED",
+    /// There is no such method.
+    UnknownMethod = "UNKNOWN_METHOD",
     /// A defect.
     Internal = "INTERNAL",
 }

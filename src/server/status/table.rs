@@ -18,6 +18,7 @@ use crate::proto;
 use crate::revision::ZookieError;
 use crate::schema::rules::{TupleError, TupleFault};
 use crate::schema::{Diagnostics, Style};
+use crate::server::access::Rights;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "relata";
@@ -85,7 +86,7 @@ impl Error {
     pub fn row(&self) -> Row {
         use Code::{
             DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, OutOfRange,
-            ResourceExhausted, Unauthenticated, Unavailable,
+            ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
         };
         const SOON: Duration = Duration::from_millis(250);
         const LATER: Duration = Duration::from_secs(2);
@@ -190,13 +191,24 @@ impl Error {
                 "the server is stopping; connect again and continue from the last zookie",
             )
             .retry(SOON),
-            Self::NoToken => Row::new(
+            Self::NoCredential => Row::new(
                 Unauthenticated,
                 Reason::Unauthenticated,
-                "a token is needed: send metadata `authorization: Bearer TOKEN`",
+                "a credential is needed: send metadata `authorization: Bearer KEY`",
             ),
-            Self::WrongToken => {
-                Row::new(Unauthenticated, Reason::Unauthenticated, "the token is not known to this server")
+            Self::UnknownCredential => Row::new(
+                Unauthenticated,
+                Reason::Unauthenticated,
+                "the key or token is not known to this server: it may be mistyped, revoked or expired",
+            ),
+            Self::CredentialEnded => Row::new(
+                Unauthenticated,
+                Reason::Unauthenticated,
+                "the key or token of this stream was revoked or has expired; continue with another one from the last zookie",
+            ),
+            Self::Denied { wanted, store } => denied_row(*wanted, store.as_deref()),
+            Self::UnknownMethod => {
+                Row::new(Unimplemented, Reason::UnknownMethod, "this server has no such method")
             }
             Self::SchemaInvalid(diagnostics) => schema_row(diagnostics),
             Self::Orphans(orphans) => orphans_row(orphans),
@@ -249,6 +261,22 @@ impl Error {
         }
         Status::with_error_details(row.code, shorten(row.message, MAX_MESSAGE), details)
     }
+}
+
+/// The same for a store that exists and for one that does not.
+fn denied_row(wanted: Rights, store: Option<&str>) -> Row {
+    let rights = wanted.iter().map(|right| format!("`{right}`")).collect::<Vec<_>>().join(" or ");
+    let place = match store {
+        Some(store) => format!("store `{store}`"),
+        None => "all stores".to_owned(),
+    };
+    Row::new(
+        Code::PermissionDenied,
+        Reason::PermissionDenied,
+        format!("the right {rights} on {place} is needed"),
+    )
+    .with("rights", wanted)
+    .with("store", store.unwrap_or("*"))
 }
 
 /// The text as people read it, and each mistake for programs: the field is the place.

@@ -15,6 +15,7 @@ use crate::feed::FeedError;
 use crate::proto;
 use crate::revision::{DatabaseId, Revision, StoreId, WriteId, Zookie, ZookieError};
 use crate::schema::Rules;
+use crate::server::access::Rights;
 use crate::server::cursor::CursorError;
 use crate::tuple::{ConditionName, RelationName, Tuple, TupleCondition, TupleKey, TypeName};
 
@@ -56,7 +57,7 @@ fn limit(limit: LimitKind) -> EngineError {
 fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
     use Code::{
         AlreadyExists, DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
-        OutOfRange, ResourceExhausted, Unauthenticated, Unavailable,
+        OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
     };
     let id = SchemaId(ulid::Ulid(7));
     let zookie =
@@ -145,8 +146,17 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (Error::QueueFull { queue: "write" }, ResourceExhausted, Reason::QueueFull, ""),
         (Error::DeadlineExceeded, DeadlineExceeded, Reason::DeadlineExceeded, ""),
         (Error::ShuttingDown, Unavailable, Reason::ShuttingDown, ""),
-        (Error::NoToken, Unauthenticated, Reason::Unauthenticated, ""),
-        (Error::WrongToken, Unauthenticated, Reason::Unauthenticated, ""),
+        (Error::NoCredential, Unauthenticated, Reason::Unauthenticated, ""),
+        (Error::UnknownCredential, Unauthenticated, Reason::Unauthenticated, ""),
+        (Error::CredentialEnded, Unauthenticated, Reason::Unauthenticated, ""),
+        (Error::Denied { wanted: Rights::ALL, store: None }, PermissionDenied, Reason::PermissionDenied, ""),
+        (
+            Error::Denied { wanted: Rights::ALL, store: Some("a".into()) },
+            PermissionDenied,
+            Reason::PermissionDenied,
+            "",
+        ),
+        (Error::UnknownMethod, Unimplemented, Reason::UnknownMethod, ""),
         (
             Error::SchemaInvalid(mistakes.expect_err("no schema")),
             InvalidArgument,

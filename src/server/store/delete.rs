@@ -3,18 +3,20 @@
 use super::DEFAULT;
 use crate::proto;
 use crate::revision::Zookie;
+use crate::server::call::Call;
 use crate::server::node::Node;
 use crate::server::status::{Error, Reason};
 
 pub(super) async fn delete_store(
     node: &Node,
+    call: &Call,
     request: proto::DeleteStoreRequest,
 ) -> Result<proto::DeleteStoreResponse, Error> {
     // Not even by omission: an empty field elsewhere means the default store.
     if request.store.is_empty() {
         return Err(Error::field("store", Reason::InvalidField, "name the store to delete"));
     }
-    let store = node.find_store(&request.store).await?;
+    let store = node.store(call).await?;
     if store.name == DEFAULT {
         return Err(Error::field(
             "store",

@@ -19,7 +19,7 @@ impl StoreService for Stores {
         &self,
         request: Request<proto::CreateStoreRequest>,
     ) -> Result<Response<proto::CreateStoreResponse>, Status> {
-        let (call, request) = self.0.unary("CreateStore", request);
+        let (call, request) = self.0.unary("CreateStore", request).await?;
         call.answer(create::create_store(&self.0, request)).await
     }
 
@@ -27,23 +27,23 @@ impl StoreService for Stores {
         &self,
         request: Request<proto::GetStoreRequest>,
     ) -> Result<Response<proto::GetStoreResponse>, Status> {
-        let (call, request) = self.0.unary("GetStore", request);
-        call.answer(get::get_store(&self.0, request)).await
+        let (call, request) = self.0.unary("GetStore", request).await?;
+        call.answer(get::get_store(&self.0, &call, request)).await
     }
 
     async fn list_stores(
         &self,
         request: Request<proto::ListStoresRequest>,
     ) -> Result<Response<proto::ListStoresResponse>, Status> {
-        let (call, request) = self.0.unary("ListStores", request);
-        call.answer(list::list_stores(&self.0, request)).await
+        let (call, request) = self.0.unary("ListStores", request).await?;
+        call.answer(list::list_stores(&self.0, &call, request)).await
     }
 
     async fn delete_store(
         &self,
         request: Request<proto::DeleteStoreRequest>,
     ) -> Result<Response<proto::DeleteStoreResponse>, Status> {
-        let (call, request) = self.0.unary("DeleteStore", request);
-        call.answer(delete::delete_store(&self.0, request)).await
+        let (call, request) = self.0.unary("DeleteStore", request).await?;
+        call.answer(delete::delete_store(&self.0, &call, request)).await
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn read(
     let filter = convert::filter(&request.filter.clone().unwrap_or_default())
         .map_err(|error| error.within(format_args!("filter")))?;
     let page_size = convert::page_size(request.page_size, limits.page_size)?;
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(&call).await?;
     let at_least = std::mem::take(&mut request.at_least);
     let cursor = std::mem::take(&mut request.cursor);
     request.store.clear();

@@ -42,8 +42,8 @@ pub(super) async fn watch(
     let types = types.collect::<Result<Vec<_>, _>>()?;
 
     // The stream may go on for days, but where it starts is known soon or not at all.
-    let start = Call { deadline: call.deadline.at_most(node.config().default_deadline), ..call.clone() };
-    let replica = start.deadline.bound(node.replica(&request.store)).await?;
+    let start = call.within(node.config().default_deadline);
+    let replica = start.deadline.bound(node.replica(&start)).await?;
     let (revision, tag) = if request.after.is_empty() {
         let at = start.deadline.bound(consistency::newest(&node, &start, &replica)).await?;
         (at.revision, at.write_tag)

@@ -34,7 +34,7 @@ pub(super) async fn write(
     let remark = note(&request.note, limits.note_chars)?;
     let key = idempotency_key(&request.idempotency_key, limits.idempotency_key_bytes)?;
     let named = convert::schema_id("schema_id", &request.schema_id)?;
-    let replica = node.replica(&request.store).await?;
+    let replica = node.replica(call).await?;
 
     let idempotency = key.map(|key| {
         request.store.clear();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use relata::config::{Access, Config, DatastoreConfig};
+use relata::config::{Access, Config, Credentials, DatastoreConfig};
 use relata::proto;
 use relata::server::{RunError, bind, run};
 use tonic::metadata::MetadataValue;
@@ -36,7 +36,7 @@ async fn guarded() -> (Running, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("tokens");
     std::fs::write(&file, TOKENS).expect("a file");
-    let server = Running::sqlite(|config| config.access = Access::Tokens(file)).await;
+    let server = Running::sqlite(|config| config.access = Access::Guarded(Credentials::tokens(file))).await;
     (server, directory)
 }
 
@@ -175,7 +175,7 @@ async fn the_changelog_names_who_wrote() {
             break message.principal;
         }
     };
-    assert_eq!(principal, "deployer");
+    assert_eq!(principal, "token:deployer");
     drop(watched);
     server.stop().await;
 }
@@ -192,6 +192,6 @@ async fn start_refused(access: Access) -> RunError {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_open_to_a_network_by_accident() {
     assert!(matches!(start_refused(Access::OpenOnLoopback).await, RunError::Exposed { .. }));
-    let missing = Access::Tokens("/nowhere/tokens".into());
+    let missing = Access::Guarded(Credentials::tokens("/nowhere/tokens"));
     assert!(matches!(start_refused(missing).await, RunError::Tokens(_)));
 }
