@@ -218,7 +218,7 @@ async fn serve(
 }
 
 /// All services: ours, health, and reflection in both versions that clients ask for.
-fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, RunError> {
+pub fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, RunError> {
     let limit = node.config().limits.message_bytes;
     let reflection = || {
         Reflection::configure()

@@ -21,6 +21,8 @@ mod consistency;
 mod convert;
 mod cursor;
 mod deadline;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 pub mod lifecycle;
 pub mod logging;

@@ -195,3 +195,38 @@ async fn no_bit_of_a_cursor_can_be_changed() {
     assert!(second.message().await.expect("a message").is_some(), "unchanged, it goes on");
     server.stop().await;
 }
+
+/// Every method is sent messages with bytes changed, cut and doubled. A call that panics, hangs or
+/// ends with a status that blames the server fails. `scripts/fuzz grpc_request` does it for hours.
+#[test]
+fn changed_bytes_blame_nobody_but_the_caller() {
+    use rand::{Rng as _, SeedableRng as _};
+
+    let target = relata::server::fuzzing::Target::start().expect("a server");
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let mut number = |below: usize| random.random_range(0..below.max(1));
+    let (mut fine, mut refused) = (0, 0);
+    for seed in target.seeds() {
+        let (method, message) = seed.split_first().expect("a method");
+        let mut call = |message: &[u8]| {
+            let ended = target.call(usize::from(*method), message).code();
+            *(if ended == Code::Ok { &mut fine } else { &mut refused }) += 1;
+        };
+        call(message);
+        for _ in 0..40 {
+            let mut changed = message.to_vec();
+            for _ in 0..=number(3) {
+                let place = number(changed.len());
+                match number(4) {
+                    0 => changed.truncate(place),
+                    1 => changed.extend_from_within(place..),
+                    2 if !changed.is_empty() => changed[place] = number(256).try_into().expect("a byte"),
+                    _ if !changed.is_empty() => changed[place] ^= 1 << number(8),
+                    _ => {}
+                }
+            }
+            call(&changed);
+        }
+    }
+    assert!(fine > 0 && refused > 0, "{fine} were fine, {refused} refused");
+}
