@@ -91,6 +91,29 @@ impl Credentials {
     }
 }
 
+/// How a server presents itself, and which clients it lets connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The server's certificate and those that lead to its authority, PEM, its own first.
+    pub certificate: PathBuf,
+    /// Its private key, PEM: PKCS#8, PKCS#1 or SEC1, without a passphrase.
+    pub key: PathBuf,
+    /// Authorities of clients, PEM. With them a client shows a certificate (mTLS).
+    pub client_authorities: Option<PathBuf>,
+    /// Whether a client must show one. Without authorities it means nothing.
+    pub client_auth: ClientAuth,
+}
+
+/// Whether a client must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// Who has none cannot connect.
+    #[default]
+    Required,
+    /// Who has none can connect; who shows one must show a good one.
+    Optional,
+}
+
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -100,6 +123,12 @@ pub struct Config {
     pub migration: Migration,
     /// Who may call. Default: anybody on loopback, nothing beyond.
     pub access: Access,
+    /// TLS; without it connections are in plain text. The files are read again while the server
+    /// runs. Default: none.
+    pub tls: Option<TlsSettings>,
+    /// Connections open at once; more are closed as they come. Each takes a file descriptor and
+    /// some tens of kilobytes. Default 10,000.
+    pub max_connections: usize,
     /// Runtimes that serve gRPC, one thread each, sharing the port. Default: one per core;
     /// measured to carry 40 % more than one runtime of as many threads.
     pub shards: NonZeroUsize,
@@ -154,6 +183,8 @@ impl Config {
             datastore,
             migration: Migration::default(),
             access: Access::default(),
+            tls: None,
+            max_connections: 10_000,
             shards: cores,
             search_threads: cores,
             max_searches: 256,

@@ -1,19 +1,18 @@
 //! Fills an empty store from a store file, over the API like any client: what is refused there
 //! is refused here.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tonic::Code;
 
 use super::connect::Connection;
 use super::exit::{Exit, Failure};
-use super::secret::Secret;
 use super::settings::Settings;
 use super::wire;
 use crate::proto;
 use crate::proto::update::Operation;
 use crate::schema;
+use crate::server::Inside;
 use crate::store_file::{Expected, StoreFile};
 
 /// What was done with a store.
@@ -47,14 +46,15 @@ const POLL: Duration = Duration::from_millis(20);
 /// Tuples of one write.
 const STEP: usize = 1_000;
 
-/// Waits until the server answers, then fills the store if a file is given. Waits for ever for a
-/// server that does not come: the caller sees it end.
+/// Waits until the server of this process answers, then fills the store if a file is given. Waits
+/// for ever for a server that does not come: the caller sees it end.
 pub async fn when_ready(
+    inside: &Inside,
     settings: &Settings,
     file: Option<&StoreFile>,
 ) -> Result<Option<Bootstrapped>, Failure> {
     let connection = loop {
-        if let Ok(connection) = Connection::open(settings).await {
+        if let Ok(connection) = Connection::inside(inside, settings).await {
             let question = connection.request(proto::GetStoreRequest { store: String::new() });
             match connection.stores().get_store(question).await {
                 Ok(_) => break connection,
@@ -149,14 +149,6 @@ async fn holds_tuples(connection: &Connection) -> Result<bool, Failure> {
         }
     }
     Ok(false)
-}
-
-/// The first token of a token file, which the server reads and checks as a whole.
-pub fn first_token(path: &Path) -> Result<Option<Secret>, Failure> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Failure::bad_input(error).about(path.display()))?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(line.and_then(|line| line.split_whitespace().next()).map(Secret::from))
 }
 
 /// A question that the file says is allowed, as the arguments of `relata check`.

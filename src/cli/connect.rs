@@ -1,20 +1,23 @@
 //! A connection to a server: its address, the token on every call, the deadline.
 
-use std::error::Error as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::settings::{DEFAULT_ENDPOINT, Settings};
+use super::transport;
 use crate::proto::permission_service_client::PermissionServiceClient;
 use crate::proto::schema_service_client::SchemaServiceClient;
 use crate::proto::store_service_client::StoreServiceClient;
 use crate::proto::tuple_service_client::TupleServiceClient;
+use crate::server::{self, Inside};
 
 /// Largest message taken from a server, in bytes: answers are the server's to bound.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -49,7 +52,7 @@ pub struct Connection {
 impl Connection {
     /// Connects, or says why not.
     pub async fn open(settings: &Settings) -> Result<Self, Failure> {
-        let endpoint = endpoint(&settings.endpoint)?;
+        let endpoint = endpoint(settings)?;
         let token = match &settings.token {
             None => None,
             Some(token) => {
@@ -59,10 +62,29 @@ impl Connection {
                 Some(value)
             }
         };
-        let channel =
-            endpoint.connect().await.map_err(|error| unreachable_server(&settings.endpoint, &error))?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| transport::unreachable_server(&settings.endpoint, &error))?;
         Ok(Self {
             service: InterceptedService::new(channel, Bearer(token)),
+            store: settings.store.clone(),
+            timeout: settings.timeout,
+        })
+    }
+
+    /// Connects to the server that runs in this process.
+    pub async fn inside(inside: &Inside, settings: &Settings) -> Result<Self, Failure> {
+        let inside = inside.clone();
+        let connector = tower::service_fn(move |_| {
+            let inside = inside.clone();
+            async move { inside.connect().await.map(TokioIo::new) }
+        });
+        // The address is shown to nobody and leads nowhere.
+        let channel = Endpoint::from_static("http://inside").connect_with_connector(connector).await;
+        let channel = channel.map_err(|error| transport::unreachable_server("this process", &error))?;
+        Ok(Self {
+            service: InterceptedService::new(channel, Bearer(None)),
             store: settings.store.clone(),
             timeout: settings.timeout,
         })
@@ -96,18 +118,27 @@ impl Connection {
     }
 }
 
-fn endpoint(text: &str) -> Result<Endpoint, Failure> {
-    if text.starts_with("https://") {
-        return Err(Failure::bad_input(format!("`{text}`: this build speaks plain HTTP/2 only")).advise(
-            "connect to a proxy on this machine that ends TLS, and name it with --endpoint http://…",
-        ));
-    }
-    let advice = format!("write it like {DEFAULT_ENDPOINT}");
-    if !text.starts_with("http://") {
-        return Err(Failure::bad_input(format!("`{text}` is not the address of a server")).advise(advice));
-    }
-    let endpoint = Endpoint::from_shared(text.to_owned())
-        .map_err(|_| Failure::bad_input(format!("`{text}` is not the address of a server")).advise(advice))?;
+/// The address as the transport takes it, with TLS where it begins with `https://`.
+fn endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
+    let text = &settings.endpoint;
+    let wrong = || {
+        Failure::bad_input(format!("`{text}` is not the address of a server"))
+            .advise(format!("write it like {DEFAULT_ENDPOINT} or https://relata.example.com:8081"))
+    };
+    let endpoint = Endpoint::from_shared(text.clone()).map_err(|_| wrong())?;
+    let endpoint = match endpoint.uri().scheme_str() {
+        Some("http") => {
+            guard_token(settings, endpoint.uri())?;
+            endpoint
+        }
+        Some("https") => {
+            server::tls::install();
+            endpoint
+                .tls_config(settings.tls.config()?)
+                .map_err(|error| transport::unreachable_server(text, &error))?
+        }
+        Some(_) | None => return Err(wrong()),
+    };
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
@@ -117,14 +148,61 @@ fn endpoint(text: &str) -> Result<Endpoint, Failure> {
         .unwrap_or_else(|_| Endpoint::from_static(DEFAULT_ENDPOINT)))
 }
 
-fn unreachable_server(endpoint: &str, error: &tonic::transport::Error) -> Failure {
-    // The outer errors say that connecting failed; the innermost says why.
-    let mut cause = error.source();
-    let mut why = String::new();
-    while let Some(inner) = cause {
-        why = inner.to_string();
-        cause = inner.source();
+/// Refuses to send a token where others can read it on its way.
+fn guard_token(settings: &Settings, uri: &http::Uri) -> Result<(), Failure> {
+    if settings.token.is_none() || settings.tls.insecure_token || is_loopback(uri.host().unwrap_or("")) {
+        return Ok(());
     }
-    Failure::new(Exit::Unavailable, format!("no server answers at {endpoint}: {why}"))
-        .advise("start one with `relata serve`, or name another with --endpoint")
+    Err(Failure::usage(format!("the token would go to {} in plain text", settings.endpoint)).advise(
+        "use https://, or allow it with --insecure-token where the network itself is guarded, as in a mesh",
+    ))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tls::ClientTls;
+
+    #[test]
+    fn a_token_leaves_the_machine_encrypted_only() {
+        let check = |endpoint: &str, allowed: bool, expected: bool| {
+            let settings = Settings {
+                endpoint: endpoint.to_owned(),
+                token: Some("secret-0123456789".into()),
+                tls: ClientTls { insecure_token: allowed, ..ClientTls::default() },
+                store: String::new(),
+                timeout: Duration::from_secs(1),
+            };
+            assert_eq!(super::endpoint(&settings).is_ok(), expected, "{endpoint}");
+            assert!(super::endpoint(&Settings { token: None, ..settings }).is_ok(), "{endpoint}");
+        };
+        for here in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "http://127.8.8.8:1"] {
+            check(here, false, true);
+        }
+        for there in ["http://relata:1", "http://10.0.0.1:1", "http://localhost.example:1", "http://[::2]:1"]
+        {
+            check(there, false, false);
+            check(there, true, true);
+        }
+        check("https://relata:1", false, true);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for wrong in ["", "relata:8081", "ftp://relata", "http://", "grpc://relata:8081", "http://a b"] {
+            let settings = Settings {
+                endpoint: wrong.to_owned(),
+                token: None,
+                tls: ClientTls::default(),
+                store: String::new(),
+                timeout: Duration::from_secs(1),
+            };
+            assert!(endpoint(&settings).is_err(), "{wrong}");
+        }
+    }
 }

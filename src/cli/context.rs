@@ -12,10 +12,12 @@ use super::settings::{Contexts, DEFAULT_ENDPOINT, Globals, Saved};
 /// Name servers and choose between them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A context holds an endpoint, a store and a token. Flags and RELATA_* variables beat it.
+A context holds an endpoint, a store, a token and TLS files. Flags and RELATA_* variables beat it.
 
 Examples:
-  relata context set staging --endpoint http://staging:8081 --store docs --token-stdin < token
+  relata context set staging --endpoint https://staging:8081 --store docs --token-stdin < token
+  relata context set mesh --endpoint https://relata.internal:8081 --tls-ca ca.pem \
+    --tls-cert me.pem --tls-key me.key
   relata context use staging
   relata context list
   relata context remove staging")]
@@ -26,7 +28,7 @@ pub struct Context {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create or replace a context from --endpoint, --store and --token, and use it if none is in use.
+    /// Create or replace a context from --endpoint, --store, --token and --tls-*, and use it if none is in use.
     #[command(after_help = "Example:\n  relata context set local --endpoint http://127.0.0.1:8081")]
     Set {
         /// Its name.
@@ -65,6 +67,7 @@ impl Context {
                 let saved = Saved {
                     endpoint: globals.endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
                     token,
+                    tls: globals.tls.saved()?,
                     store: globals.store.clone(),
                 };
                 contexts.contexts.insert(name.clone(), saved);

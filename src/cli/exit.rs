@@ -1,11 +1,14 @@
 //! How the program ends: what each exit code means, and the one place where an error gets its
 //! code and its advice.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use super::transport;
 
 /// The exit codes, those of `sysexits.h` where they say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +180,9 @@ fn advice_of_code(code: Code) -> Option<&'static str> {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        if let Some(failure) = status.source().and_then(transport::explain) {
+            return failure;
+        }
         let details = status.get_error_details();
         let reason = reason(&status);
         let mut what = status.message().to_owned();

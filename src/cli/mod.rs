@@ -28,6 +28,8 @@ mod serve;
 mod settings;
 mod store;
 mod test;
+mod tls;
+mod transport;
 mod tree;
 mod tuple;
 mod version;

@@ -14,6 +14,7 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, remark};
 use super::secret::Secret;
 use super::settings::Globals;
+use super::tls::ServerTlsFlags;
 use crate::config::{Access, Config, Credentials, DatastoreConfig, Migration};
 use crate::server::{self, RunError};
 use crate::store_file::{self, StoreFile};
@@ -31,7 +32,7 @@ Examples:
   relata serve
   relata serve --bootstrap schema-examples/drive/store.fga.yaml
   relata serve --datastore postgres://relata:secret@db/relata --migrate
-  relata serve --listen 0.0.0.0:8081 --token-file tokens.txt
+  relata serve --listen 0.0.0.0:8081 --token-file tokens.txt --tls-cert server.pem --tls-key server.key
   relata serve --listen 127.0.0.1:0 --datastore sqlite:/tmp/relata.db")]
 pub struct Serve {
     /// Address to listen on; port 0 takes a free one, which is printed.
@@ -51,6 +52,11 @@ pub struct Serve {
     /// Serve anybody who can connect, beyond loopback too: for networks that are guarded otherwise.
     #[arg(long, env = "RELATA_INSECURE", conflicts_with = "token_file")]
     insecure: bool,
+    #[command(flatten)]
+    tls: ServerTlsFlags,
+    /// Connections open at once; more are closed as they come.
+    #[arg(long, env = "RELATA_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000)]
+    max_connections: usize,
     /// Threads that serve, and as many for long searches [default: one per core].
     #[arg(long, env = "RELATA_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -81,7 +87,7 @@ impl Record {
 
 impl Serve {
     pub(super) fn run(self, globals: &Globals, out: &mut Output) -> Result<Exit, Failure> {
-        let config = self.config()?;
+        let config = self.config(globals)?;
         let example = match &self.bootstrap {
             Some(path) => Some(store_file::load(path).map_err(Failure::bad_input)?),
             None => None,
@@ -94,7 +100,7 @@ impl Serve {
         runtime.block_on(serve(config, self.listen, globals, example.as_ref(), out))
     }
 
-    fn config(&self) -> Result<Config, Failure> {
+    fn config(&self, globals: &Globals) -> Result<Config, Failure> {
         let mut config = Config::new(self.record.config()?);
         if self.migrate {
             config.migration = Migration::AtStart;
@@ -104,6 +110,8 @@ impl Serve {
             (None, true) => Access::Insecure,
             (None, false) => Access::OpenOnLoopback,
         };
+        config.tls = globals.tls.server(&self.tls)?;
+        config.max_connections = self.max_connections;
         if let Some(threads) = self.threads {
             config.shards = threads;
             config.search_threads = threads;
@@ -127,30 +135,27 @@ async fn serve(
         None => listen,
     };
     let record = config.datastore.clone();
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let url = |address: SocketAddr| format!("{scheme}://{address}");
     let mut settings = globals.settings()?;
-    settings.endpoint = format!("http://{}", reachable(address));
-    settings.token = match &config.access {
-        Access::Guarded(Credentials { token_file: Some(path), .. }) => bootstrap::first_token(path)?,
-        Access::Guarded(Credentials { token_file: None, .. }) => None,
-        Access::OpenOnLoopback | Access::Insecure => None,
-    };
     // The store a flag or a variable names; a context is for servers elsewhere.
     settings.store = globals.store.clone().unwrap_or_default();
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = server::run(config, listeners, async {
+    let (inside, door) = server::inside();
+    let running = server::run_with_inside(config, listeners, door, async {
         // The sender is dropped only when the process ends anyway.
         let _ = stopped.await;
     });
     tokio::pin!(running);
     let begun = tokio::select! {
         ended = &mut running => return ended.map(|()| Exit::Success).map_err(|error| failure(&error)),
-        ready = bootstrap::when_ready(&settings, example) => ready,
+        ready = bootstrap::when_ready(&inside, &settings, example) => ready,
         () = signal() => Err(Failure::new(Exit::Success, "")),
     };
     let failed = match begun {
         Ok(begun) => {
-            announce(address, &record, example.zip(begun), out)?;
+            announce(address, &url, &record, example.zip(begun), out)?;
             tokio::select! {
                 ended = &mut running => return ended.map(|()| Exit::Success).map_err(|error| failure(&error)),
                 () = signal() => None,
@@ -202,11 +207,12 @@ async fn signal() {
 /// also how to ask.
 fn announce(
     address: SocketAddr,
+    url: &impl Fn(SocketAddr) -> String,
     record: &DatastoreConfig,
     example: Option<(&StoreFile, Bootstrapped)>,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    out.line(format_args!("listening on http://{address}"))?;
+    out.line(format_args!("listening on {}", url(address)))?;
     match record {
         DatastoreConfig::Sqlite(path) => {
             out.line(format_args!("record in {}", absolute(path).display()))?;
@@ -218,8 +224,8 @@ fn announce(
     }
     if std::io::stdout().is_terminal() {
         let endpoint = match address.port() {
-            8081 if address.ip().is_loopback() => String::new(),
-            _ => format!(" --endpoint http://{}", reachable(address)),
+            8081 if url(address).starts_with("http://127.0.0.1:") => String::new(),
+            _ => format!(" --endpoint {}", url(reachable(address))),
         };
         let bold = |text: String| out.paint(Style::new().bold(), &text);
         let question = example.and_then(|(file, _)| bootstrap::sample_question(file));
@@ -249,7 +255,7 @@ fn absolute(path: &Path) -> PathBuf {
 fn failure(error: &RunError) -> Failure {
     let exit = match error {
         RunError::Exposed { .. } => Exit::Usage,
-        RunError::Tokens(_) => Exit::BadInput,
+        RunError::Tokens(_) | RunError::Tls(_) => Exit::BadInput,
         RunError::Record(error) => super::migrate::exit_of(error),
         RunError::Listen { .. } => Exit::Unavailable,
         RunError::Start(_) | RunError::Transport(_) | RunError::Reflection(_) | RunError::ShardLost => {
@@ -262,6 +268,7 @@ fn failure(error: &RunError) -> Failure {
         }
         RunError::Listen { .. } => Some("choose another address with --listen; port 0 takes a free one"),
         RunError::Tokens(_)
+        | RunError::Tls(_)
         | RunError::Record(_)
         | RunError::Start(_)
         | RunError::Transport(_)

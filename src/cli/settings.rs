@@ -1,7 +1,7 @@
 //! Which server, store and token a command uses: a flag, else a `RELATA_*` variable, else the
 //! context in use, else the default.
 //!
-//! Contexts are named sets of the three, kept in `$RELATA_CONFIG`, or
+//! Contexts are named sets of these, kept in `$RELATA_CONFIG`, or
 //! `$XDG_CONFIG_HOME/relata/contexts.json`, or `~/.config/relata/contexts.json`. The file holds
 //! tokens, so it is readable by its owner only.
 
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::exit::{Exit, Failure};
 use super::output::Format;
 use super::secret::Secret;
+use super::tls::{ClientTls, TlsFlags};
 
 /// Where `relata serve` listens by default.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8081";
@@ -37,6 +38,8 @@ pub struct Globals {
     /// Token to present.
     #[arg(long, global = true, env = "RELATA_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Secret>,
+    #[command(flatten)]
+    pub tls: TlsFlags,
     /// Store to ask, by name or id [default: `default`, or the context in use].
     #[arg(long, global = true, env = "RELATA_STORE", value_name = "STORE")]
     pub store: Option<String>,
@@ -63,6 +66,8 @@ pub struct Settings {
     pub endpoint: String,
     /// Token to present.
     pub token: Option<Secret>,
+    /// How an `https://` server is verified, and who the client says it is.
+    pub tls: ClientTls,
     /// Store to ask; empty: the server's default.
     pub store: String,
     /// How long to wait for an answer.
@@ -79,16 +84,19 @@ impl Globals {
             Duration::try_from_secs_f64(self.timeout).ok().filter(|timeout| !timeout.is_zero()).ok_or_else(
                 || Failure::usage(format!("--timeout {} is not a positive number of seconds", self.timeout)),
             )?;
+        // What was saved for one server, above all its token, is for no other one named by flag.
+        let same =
+            saved.filter(|saved| given(&self.endpoint).is_none_or(|endpoint| endpoint == saved.endpoint));
         Ok(Settings {
             endpoint: given(&self.endpoint)
                 .or_else(|| saved.map(|saved| saved.endpoint.clone()))
                 .unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-            // A token goes only to the server it was saved for, not to another one named by flag.
-            token: self.token.clone().filter(|token| !token.expose().is_empty()).or_else(|| {
-                saved
-                    .filter(|saved| given(&self.endpoint).is_none_or(|endpoint| endpoint == saved.endpoint))
-                    .and_then(|saved| saved.token.as_deref().map(Secret::from))
-            }),
+            token: self
+                .token
+                .clone()
+                .filter(|token| !token.expose().is_empty())
+                .or_else(|| same.and_then(|saved| saved.token.as_deref().map(Secret::from))),
+            tls: self.tls.or(same.map(|saved| &saved.tls)),
             store: given(&self.store)
                 .or_else(|| saved.and_then(|saved| saved.store.clone()))
                 .unwrap_or_default(),
@@ -106,6 +114,9 @@ pub struct Saved {
     /// Token to present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// TLS.
+    #[serde(default, skip_serializing_if = "ClientTls::is_empty")]
+    pub tls: ClientTls,
     /// Store to ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,

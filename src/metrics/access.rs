@@ -24,6 +24,10 @@ labels! {
 families! {
     /// Who was let in, and whether the keys to it are in order.
     Access in "relata_" {
+        /// Connections open now, those that shake hands included.
+        connections: Gauge,
+        /// Connections closed as they came, because as many as are allowed were open.
+        connections_refused: Counter,
         /// Calls, by how their caller was known.
         authentications: By<Credential, Counter>,
         /// TLS handshakes.

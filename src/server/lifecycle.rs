@@ -33,11 +33,13 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::Builder as Reflection;
 use tower::util::MapResponseLayer;
 
-use super::access::{AccessLayer, Authenticator, Gate, TokenFileError, Tokens};
+use super::accept::{self, Door, InsideDoor};
+use super::access::{AccessLayer, Authenticator, FromInside, Gate, TokenFileError, Tokens};
 use super::node::Node;
 use super::permission::Permissions;
 use super::schema::Schemas;
 use super::store::Stores;
+use super::tls::{self, TlsError};
 use super::tuple::Tuples;
 use super::{health, refusals, vocabulary};
 use crate::config::{Access, Config, DatastoreConfig, Migration};
@@ -66,6 +68,9 @@ pub enum RunError {
     /// The token file cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The record cannot be opened or is not ready.
     #[error(transparent)]
     Record(#[from] DatastoreError),
@@ -131,21 +136,35 @@ pub async fn run(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let (_, inside) = accept::inside();
+    run_with_inside(config, listeners, inside, shutdown).await
+}
+
+/// As [`run`], with a way in for the process itself.
+pub async fn run_with_inside(
+    config: Config,
+    listeners: Vec<TcpListener>,
+    inside: InsideDoor,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    tls::install();
     let gate = gate(&config.access, &listeners)?;
     let metrics = Metrics::of(vocabulary::of_the_api());
+    let door = Door::open(&config, &metrics)?;
     let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
     let embedded = matches!(config.datastore, DatastoreConfig::Sqlite(_));
     if embedded || config.migration == Migration::AtStart {
         datastore.migrate().await?;
     }
-    serve(config, gate, datastore, metrics, listeners, shutdown).await
+    let entrance = Entrance { door, inside, listeners };
+    serve(config, gate, datastore, metrics, entrance, shutdown).await
 }
 
 /// Refuses to be open to a network by accident.
 fn gate(access: &Access, listeners: &[TcpListener]) -> Result<Gate, RunError> {
     match access {
         Access::Guarded(credentials) => {
-            let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
+            let mut authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(FromInside::default())];
             if let Some(path) = &credentials.token_file {
                 authenticators.push(Arc::new(Tokens::read(path)?));
             }
@@ -164,12 +183,19 @@ fn gate(access: &Access, listeners: &[TcpListener]) -> Result<Gate, RunError> {
     }
 }
 
+/// Where clients come from.
+struct Entrance {
+    door: Arc<Door>,
+    inside: InsideDoor,
+    listeners: Vec<TcpListener>,
+}
+
 async fn serve(
     config: Config,
     gate: Gate,
     datastore: Arc<dyn Datastore>,
     metrics: Arc<Metrics>,
-    listeners: Vec<TcpListener>,
+    entrance: Entrance,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     datastore.ping().await?;
@@ -181,12 +207,16 @@ async fn serve(
     let routes = routes(&node, &reporter)?;
     let judging = tokio::spawn(health::follow(Arc::clone(&node), reporter.clone()));
 
+    let Entrance { door, inside, listeners } = entrance;
+    let mut inside = Some(inside);
     let mut shards = Vec::with_capacity(listeners.len());
     for (index, listener) in listeners.into_iter().enumerate() {
         let shard = Shard {
             node: Arc::clone(&node),
             routes: routes.clone(),
             access: AccessLayer::new(gate.clone()),
+            door: Arc::clone(&door),
+            inside: inside.take(),
             listener,
         };
         shards.push(shard.start(index, stopping.clone()).map_err(RunError::Start)?);
@@ -242,6 +272,9 @@ struct Shard {
     node: Arc<Node>,
     routes: Routes,
     access: AccessLayer,
+    door: Arc<Door>,
+    /// One of the shards takes what comes from inside.
+    inside: Option<InsideDoor>,
     listener: TcpListener,
 }
 
@@ -268,6 +301,7 @@ impl Shard {
         let incoming = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(config.keepalive_interval));
+        let incoming = accept::incoming(self.door, incoming, self.inside);
         let served = Server::builder()
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_keepalive_interval(Some(config.keepalive_interval))

@@ -3,7 +3,7 @@
 //! How a call passes through here:
 //!
 //! ```text
-//! lifecycle   a shard accepts the connection
+//! accept, tls  a shard lets a client connect; connection says who is at the other end
 //! access      who calls, and whether they may; refusals carry details like any other
 //! permission/, tuple/, schema/, store/
 //!   call      takes the request apart, bounds it by its deadline, logs what fails
@@ -14,9 +14,12 @@
 //! status      whatever went wrong becomes one row of one table
 //! ```
 
+mod accept;
 pub(crate) mod access;
 mod call;
+mod changes;
 mod chunk;
+mod connection;
 mod consistency;
 mod convert;
 mod cursor;
@@ -35,8 +38,11 @@ mod schema;
 mod search;
 mod status;
 mod store;
+pub mod tls;
 mod tuple;
 mod vocabulary;
 
+pub use accept::{Inside, InsideDoor, inside};
 pub use access::TokenFileError;
-pub use lifecycle::{RunError, bind, run};
+pub use connection::Peer;
+pub use lifecycle::{RunError, bind, run, run_with_inside};

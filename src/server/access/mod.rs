@@ -5,6 +5,7 @@
 //!                are enough to refuse
 //!   methods      the table: what each method needs; no row, no call
 //!   authenticator  what recognises a credential: tokens, and whatever else is configured
+//!     inside     the program itself, filling an empty store
 //!     principal  who it is, with their grants, until it ends or is withdrawn
 //! store          when the call begins: the right on the store that its request names
 //!   grants       STORE:RIGHT,RIGHT …
@@ -16,6 +17,7 @@
 
 mod authenticator;
 mod grants;
+mod inside;
 mod layer;
 mod methods;
 mod principal;
@@ -25,6 +27,7 @@ mod tokens;
 
 pub use authenticator::{Authenticator, Bearer, Presented, Recognition};
 pub use grants::{Grant, GrantError, Grants, MAX_GRANTS, StoreName, Stores, is_store};
+pub use inside::FromInside;
 pub use layer::{AccessLayer, Admitted, Gate};
 pub use methods::{Addressed, Needs};
 pub use principal::{Principal, now};
