@@ -11,7 +11,12 @@
 //! ```
 //!
 //! A group is committed by a task of its own: a caller that goes away takes back a write that
-//! still waits, and never one that is being committed.
+//! still waits, and never one that is being committed. What happens to a group when the database
+//! fails is told in [`mod@group`]; until that has come to an end, no later write of the store is
+//! begun.
+
+mod group;
+mod weight;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +25,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::{Action, Committed, Datastore, DatastoreError, Outcome, Update, Write, WriteError};
-use crate::context::{Context, Value};
-use crate::metrics::Metrics;
+use self::group::Group;
+use self::weight::Weight;
+use super::{Committed, Datastore, DatastoreError, Write, WriteError};
+use crate::metrics::{Metrics, WriteOutcome};
 use crate::revision::StoreId;
-use crate::tuple::Tuple;
 
 /// How much waits and how much is committed at once.
 #[derive(Debug, Clone)]
@@ -41,6 +46,12 @@ pub struct CommitterSettings {
     pub group_bytes: usize,
     /// Shortest time between two notifications, default 3 ms; the first goes out at once.
     pub notify_interval: Duration,
+    /// How long a group that could not be committed waits for its second repetition, default
+    /// 10 ms; the first is made at once, each later one after twice the time.
+    pub repeat_after: Duration,
+    /// The longest wait between two repetitions, default 1 s. It bounds how long after the end of
+    /// an outage a waiting write notices, and how often an absent database is asked.
+    pub repeat_at_most: Duration,
 }
 
 impl Default for CommitterSettings {
@@ -51,6 +62,8 @@ impl Default for CommitterSettings {
             group_tuples: 1_000,
             group_bytes: 4 << 20,
             notify_interval: Duration::from_millis(3),
+            repeat_after: Duration::from_millis(10),
+            repeat_at_most: Duration::from_secs(1),
         }
     }
 }
@@ -72,7 +85,8 @@ pub enum CommitError {
     /// The deadline passed while the write waited. Nothing was written.
     #[error("the deadline passed before the write could be begun")]
     DeadlinePassed,
-    /// The database failed. Nothing was written, except for [`DatastoreError::OutcomeUnknown`].
+    /// The database failed, and went on failing until the deadline if it might have recovered.
+    /// Nothing was written, except for [`DatastoreError::OutcomeUnknown`].
     #[error(transparent)]
     Datastore(Arc<DatastoreError>),
     /// The server is stopping. Nothing was written.
@@ -102,6 +116,7 @@ struct Shared {
 struct State {
     /// Stores with a running task, which owns the entry and removes it when it is empty.
     queues: HashMap<StoreId, VecDeque<Waiting>>,
+    queued_writes: usize,
     queued_bytes: usize,
     next_ticket: u64,
     closed: bool,
@@ -123,13 +138,40 @@ struct Caller {
     ticket: u64,
     weight: Weight,
     deadline: Instant,
-    answer: oneshot::Sender<Result<Committed, CommitError>>,
+    /// Absent once answered.
+    answer: Option<oneshot::Sender<Answer>>,
 }
 
+type Answer = Result<Committed, CommitError>;
+
 impl Caller {
-    /// An error would mean that the caller has gone away; what was written stands.
-    fn answer(self, result: Result<Committed, CommitError>) {
-        let _ = self.answer.send(result);
+    /// Whether somebody still wants to know.
+    fn waits(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| !answer.is_closed())
+    }
+
+    /// The first answer counts. A caller that has gone away is not told: what was written stands.
+    fn answer(&mut self, metrics: &Metrics, answer: Answer) {
+        let Some(waiting) = self.answer.take() else { return };
+        metrics.record.writes.of(outcome(&answer)).inc();
+        let _ = waiting.send(answer);
+    }
+}
+
+/// How a write ended, for the metrics.
+fn outcome(answer: &Answer) -> WriteOutcome {
+    match answer {
+        Ok(Committed { replayed: true, .. }) => WriteOutcome::Replayed,
+        Ok(_) => WriteOutcome::Committed,
+        Err(CommitError::Write(WriteError::SchemaChanged { .. })) => WriteOutcome::SchemaChanged,
+        Err(CommitError::Write(_)) => WriteOutcome::Refused,
+        Err(CommitError::TooLarge { .. }) => WriteOutcome::TooLarge,
+        Err(CommitError::QueueFull) => WriteOutcome::QueueFull,
+        Err(CommitError::DeadlinePassed) => WriteOutcome::Abandoned,
+        Err(CommitError::Datastore(error)) if matches!(**error, DatastoreError::OutcomeUnknown(_)) => {
+            WriteOutcome::Unknown
+        }
+        Err(CommitError::Datastore(_) | CommitError::ShuttingDown) => WriteOutcome::Failed,
     }
 }
 
@@ -152,14 +194,22 @@ impl Committers {
     }
 
     /// Commits a write with whatever else waits for the store. Once it is being committed, the
-    /// outcome is awaited although the deadline has passed, and is the same if nobody waits.
+    /// outcome is awaited although the deadline has passed, and is the same if nobody waits. A
+    /// database that fails is tried again until the deadline.
     pub async fn write(
         &self,
         store: StoreId,
         write: Write,
         deadline: Instant,
     ) -> Result<Committed, CommitError> {
-        let (mut answered, place) = self.enqueue(store, write, deadline)?;
+        let (mut answered, place) = match self.enqueue(store, write, deadline) {
+            Ok(queued) => queued,
+            Err(refused) => {
+                let answer = Err(refused);
+                self.shared.metrics.record.writes.of(outcome(&answer)).inc();
+                return answer;
+            }
+        };
         tokio::select! {
             biased;
             answer = &mut answered => return received(answer),
@@ -189,7 +239,7 @@ impl Committers {
         store: StoreId,
         write: Write,
         deadline: Instant,
-    ) -> Result<(oneshot::Receiver<Result<Committed, CommitError>>, Place), CommitError> {
+    ) -> Result<(oneshot::Receiver<Answer>, Place), CommitError> {
         let weight = Weight::of(&write);
         let settings = &self.shared.settings;
         if weight.tuples > settings.group_tuples {
@@ -209,10 +259,11 @@ impl Committers {
         }
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        state.queued_bytes += weight.bytes;
         let idle = !state.queues.contains_key(&store);
         let queue = state.queues.entry(store).or_default();
+        let answer = Some(answer);
         queue.push_back(Waiting { write, caller: Caller { ticket, weight, deadline, answer } });
+        self.shared.count(&mut state, 1, weight.bytes);
         // Counted before the lock is released, so that `close` cannot miss it.
         let running = idle.then(|| Running::begin(self.shared.clone(), store));
         drop(state);
@@ -223,9 +274,7 @@ impl Committers {
     }
 }
 
-fn received(
-    answer: Result<Result<Committed, CommitError>, oneshot::error::RecvError>,
-) -> Result<Committed, CommitError> {
+fn received(answer: Result<Answer, oneshot::error::RecvError>) -> Answer {
     // Unanswered only if the committing task was destroyed, with its runtime or by a panic.
     let lost = || DatastoreError::OutcomeUnknown(anyhow::anyhow!("the committing task is gone"));
     answer.unwrap_or_else(|_| Err(CommitError::Datastore(Arc::new(lost()))))
@@ -243,12 +292,12 @@ impl Place {
     /// Takes the write back; `false` if it has left the queue already.
     fn leave(&self) -> bool {
         let mut state = self.shared.state();
-        let State { queues, queued_bytes, .. } = &mut *state;
-        let Some(queue) = queues.get_mut(&self.store) else { return false };
+        let Some(queue) = state.queues.get_mut(&self.store) else { return false };
         // Tickets ascend: what is put back at the front was taken from there.
         let place = queue.binary_search_by_key(&self.ticket, |waiting| waiting.caller.ticket);
         let Some(left) = place.ok().and_then(|index| queue.remove(index)) else { return false };
-        *queued_bytes -= left.caller.weight.bytes;
+        self.shared.discount(&mut state, 1, left.caller.weight.bytes);
+        self.shared.metrics.record.writes.of(WriteOutcome::Abandoned).inc();
         true
     }
 }
@@ -266,33 +315,62 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes begin to wait.
+    fn count(&self, state: &mut State, writes: usize, bytes: usize) {
+        state.queued_writes += writes;
+        state.queued_bytes += bytes;
+        self.show(state);
+    }
+
+    /// Writes no longer wait.
+    fn discount(&self, state: &mut State, writes: usize, bytes: usize) {
+        state.queued_writes -= writes;
+        state.queued_bytes -= bytes;
+        self.show(state);
+    }
+
+    fn show(&self, state: &State) {
+        let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics.record.commit_queue_writes.set(gauge(state.queued_writes));
+        self.metrics.record.commit_queue_bytes.set(gauge(state.queued_bytes));
+    }
+
+    /// Whether the server is stopping.
+    fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// The next group of a store, `None` when nothing waits; then the queue is gone.
     fn take(&self, store: StoreId) -> Option<Vec<Waiting>> {
         let mut state = self.state();
-        let State { queues, queued_bytes, .. } = &mut *state;
-        let queue = queues.get_mut(&store)?;
+        let queue = state.queues.get_mut(&store)?;
         let now = Instant::now();
         let mut group: Vec<Waiting> = Vec::new();
         let mut load = Weight::default();
+        let (mut writes, mut bytes) = (0, 0);
         while let Some(Waiting { caller: next, .. }) = queue.front() {
-            let late = next.deadline <= now;
-            let wanted = !late && !next.answer.is_closed();
+            let wanted = next.deadline > now && next.waits();
             if wanted && !group.is_empty() && !load.has_room_for(next.weight, &self.settings) {
                 break;
             }
-            let Some(next) = queue.pop_front() else { break };
-            *queued_bytes -= next.caller.weight.bytes;
+            let Some(mut next) = queue.pop_front() else { break };
+            writes += 1;
+            bytes += next.caller.weight.bytes;
             if wanted {
                 load.add(next.caller.weight);
                 group.push(next);
-            } else if late {
-                next.caller.answer(Err(CommitError::DeadlinePassed));
+            } else {
+                next.caller.answer(&self.metrics, Err(CommitError::DeadlinePassed));
             }
         }
+        self.discount(&mut state, writes, bytes);
         if group.is_empty() {
-            queues.remove(&store);
+            state.queues.remove(&store);
             return None;
         }
+        let record = &self.metrics.record;
+        record.commit_group_writes.observe(group.len() as u64);
+        record.commit_group_tuples.observe((load.tuples + load.preconditions) as u64);
         Some(group)
     }
 
@@ -301,8 +379,9 @@ impl Shared {
         if deferred.is_empty() {
             return;
         }
+        let bytes = deferred.iter().map(|waiting| waiting.caller.weight.bytes).sum();
         let mut state = self.state();
-        state.queued_bytes += deferred.iter().map(|waiting| waiting.caller.weight.bytes).sum::<usize>();
+        self.count(&mut state, deferred.len(), bytes);
         let queue = state.queues.entry(store).or_default();
         for waiting in deferred.into_iter().rev() {
             queue.push_front(waiting);
@@ -313,7 +392,7 @@ impl Shared {
 /// Commits the groups of one store until nothing waits.
 async fn serve(mut running: Running) {
     while let Some(group) = running.shared.take(running.store) {
-        let deferred = commit_group(&running.shared, running.store, group).await;
+        let deferred = Group::of(group).commit(&running.shared, running.store).await;
         running.shared.put_back(running.store, deferred);
     }
     running.finished = true;
@@ -340,85 +419,11 @@ impl Drop for Running {
         if !self.finished {
             let mut state = self.shared.state();
             let orphans = state.queues.remove(&self.store).unwrap_or_default();
-            state.queued_bytes -= orphans.iter().map(|waiting| waiting.caller.weight.bytes).sum::<usize>();
+            let bytes = orphans.iter().map(|waiting| waiting.caller.weight.bytes).sum();
+            self.shared.discount(&mut state, orphans.len(), bytes);
         }
         self.shared.running.send_modify(|running| *running -= 1);
     }
-}
-
-/// Commits one group and answers its callers; returns those that must wait for the next.
-async fn commit_group(shared: &Arc<Shared>, store: StoreId, group: Vec<Waiting>) -> Vec<Waiting> {
-    let (writes, callers): (Vec<_>, Vec<_>) =
-        group.into_iter().map(|waiting| (waiting.write, waiting.caller)).unzip();
-    let writes: Arc<[Write]> = writes.into();
-    let begun = Instant::now();
-    let committed = shared.datastore.commit(store, writes.clone()).await;
-    shared.metrics.record.commit_seconds.since(begun);
-    shared.metrics.record.commit_group_writes.observe(writes.len() as u64);
-    match committed {
-        Ok(outcomes) => answer(shared, store, &writes, callers, outcomes),
-        // One write that the database refuses must not take its neighbours with it.
-        Err(error) if callers.len() > 1 && concerns_one_write(&error) => {
-            tracing::warn!(%store, writes = writes.len(), %error, "a group of writes failed; trying one by one");
-            let mut deferred = Vec::new();
-            for (write, caller) in writes.iter().cloned().zip(callers) {
-                let alone = vec![Waiting { write, caller }];
-                deferred.extend(Box::pin(commit_group(shared, store, alone)).await);
-            }
-            deferred
-        }
-        // Here an unknown outcome will be resolved, by looking up the group's write ids under
-        // the lock; until then the callers are told that it is unknown.
-        Err(error) => {
-            let error = Arc::new(error);
-            for caller in callers {
-                caller.answer(Err(CommitError::Datastore(error.clone())));
-            }
-            Vec::new()
-        }
-    }
-}
-
-/// Whether a failure may be the fault of one write's content, so that the others would succeed
-/// without it. Otherwise they would fail alike, or have an unknown outcome and must not be run
-/// again before it has been looked up.
-fn concerns_one_write(error: &DatastoreError) -> bool {
-    match error {
-        DatastoreError::Corrupt(_) | DatastoreError::Other(_) => true,
-        DatastoreError::Unavailable(_)
-        | DatastoreError::OutcomeUnknown(_)
-        | DatastoreError::NotMigrated { .. }
-        | DatastoreError::TooNew { .. }
-        | DatastoreError::Trimmed { .. }
-        | DatastoreError::StoreNotFound
-        | DatastoreError::StoreExists(_)
-        | DatastoreError::InUse(_) => false,
-    }
-}
-
-fn answer(
-    shared: &Arc<Shared>,
-    store: StoreId,
-    writes: &[Write],
-    callers: Vec<Caller>,
-    outcomes: Vec<Outcome>,
-) -> Vec<Waiting> {
-    let mut deferred = Vec::new();
-    let mut committed = false;
-    for ((write, caller), outcome) in writes.iter().zip(callers).zip(outcomes) {
-        match outcome {
-            Outcome::Committed(result) => {
-                committed |= !result.replayed;
-                caller.answer(Ok(result));
-            }
-            Outcome::Failed(error) => caller.answer(Err(CommitError::Write(error))),
-            Outcome::Deferred => deferred.push(Waiting { write: write.clone(), caller }),
-        }
-    }
-    if committed {
-        announce(shared, store);
-    }
-    deferred
 }
 
 /// Tells other nodes of new revisions: at once if it has been quiet, otherwise together with
@@ -445,77 +450,4 @@ fn announce(shared: &Arc<Shared>, store: StoreId) {
             tokio::time::sleep(shared.settings.notify_interval).await;
         }
     });
-}
-
-/// What a write costs a transaction.
-#[derive(Debug, Clone, Copy, Default)]
-struct Weight {
-    /// Tuples it writes.
-    tuples: usize,
-    /// Preconditions it makes.
-    preconditions: usize,
-    /// Approximately.
-    bytes: usize,
-}
-
-impl Weight {
-    fn of(write: &Write) -> Self {
-        const FIXED_BYTES: usize = 200;
-        let (tuples, preconditions, bytes) = match &write.action {
-            Action::Tuples { updates, preconditions, .. } => {
-                (updates.len(), preconditions.len(), updates.iter().map(update_bytes).sum::<usize>())
-            }
-            Action::Schema { text, json, .. } => (1, 0, text.len() + json.len()),
-        };
-        let bytes = bytes + write.note.len() + (1 + preconditions) * FIXED_BYTES;
-        Self { tuples, preconditions, bytes }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.tuples += other.tuples;
-        self.preconditions += other.preconditions;
-        self.bytes += other.bytes;
-    }
-
-    fn has_room_for(mut self, next: Self, settings: &CommitterSettings) -> bool {
-        self.add(next);
-        self.tuples + self.preconditions <= settings.group_tuples && self.bytes <= settings.group_bytes
-    }
-}
-
-fn update_bytes(update: &Update) -> usize {
-    const FIXED_BYTES: usize = 100;
-    let key = update.key();
-    let ids = key.object.id().as_str().len() + key.subject.id().len();
-    let context = match update {
-        Update::Touch(Tuple { attributes, .. }) | Update::Create(Tuple { attributes, .. }) => {
-            attributes.condition.as_ref().map_or(0, |condition| context_bytes(&condition.context))
-        }
-        Update::Delete { .. } => 0,
-    };
-    FIXED_BYTES + ids + context
-}
-
-/// On the heap: contexts may be nested as deep as a message allows.
-fn context_bytes(context: &Context) -> usize {
-    const FIXED_BYTES: usize = 16;
-    let mut bytes = 0;
-    let mut rest: Vec<&Value> = Vec::new();
-    for (name, value) in &context.0 {
-        bytes += name.len();
-        rest.push(value);
-    }
-    while let Some(value) = rest.pop() {
-        bytes += FIXED_BYTES;
-        match value {
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Double(_) => {}
-            Value::String(text) => bytes += text.len(),
-            Value::List(items) => rest.extend(items),
-            Value::Map(entries) => {
-                bytes += entries.keys().map(String::len).sum::<usize>();
-                rest.extend(entries.values());
-            }
-        }
-    }
-    bytes
 }

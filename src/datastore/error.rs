@@ -1,5 +1,6 @@
 //! Why the record fails, told apart by what can be done about it.
 
+use super::Outcome;
 use crate::revision::Revision;
 
 /// Why the record could not be asked or changed.
@@ -41,4 +42,31 @@ pub enum DatastoreError {
     /// Anything else: a defect or a misconfiguration.
     #[error("the database refused")]
     Other(#[source] anyhow::Error),
+}
+
+/// Why a group of writes was not committed, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// Nothing was written.
+    #[error(transparent)]
+    Failed(#[from] DatastoreError),
+    /// COMMIT was sent and not answered. Under the store's lock it can be found out what became
+    /// of it: [`super::Datastore::settle`].
+    #[error("the commit was not answered")]
+    InDoubt {
+        /// The outcomes, if it turns out that the group was committed.
+        decided: Vec<Outcome>,
+        /// How the answer was lost.
+        #[source]
+        cause: anyhow::Error,
+    },
+}
+
+impl From<GroupError> for DatastoreError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Failed(error) => error,
+            GroupError::InDoubt { cause, .. } => Self::OutcomeUnknown(cause),
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //!               decide::Needs     reads what the group depends on,
 //!               decide::decide    decides each write in order, against an overlay,
 //!               decide::Plan      and stores the net effect with its log entries
+//!           Datastore::settle     if COMMIT was not answered: what became of it
 //!           Datastore::notify     after the commit, coalesced
 //!
 //! a Read of an earlier revision:  page::PinnedReader
@@ -31,12 +32,12 @@ mod write;
 
 use std::sync::Arc;
 
-pub use error::DatastoreError;
+pub use error::{DatastoreError, GroupError};
 pub use filter::{Expectation, Precondition, TupleFilter};
 pub use stored::{Change, Head, Identity, LogEntry, SchemaId, Store, StoredSchema, TuplePage};
 pub use write::{Action, Committed, Idempotency, Outcome, Update, Write, WriteError};
 
-use crate::revision::{Revision, StoreId};
+use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
 use crate::tuple::TupleKey;
 
@@ -85,9 +86,24 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
     async fn delete_store(&self, id: StoreId) -> Result<(), DatastoreError>;
 
     /// Commits a group of writes of one store in one transaction, decided in order by
-    /// [`decide::decide`]; one outcome for each write. The error is the whole group's; it means
-    /// that nothing was written, except [`DatastoreError::OutcomeUnknown`].
-    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, DatastoreError>;
+    /// [`decide::decide`]; one outcome for each write. The error is the whole group's.
+    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError>;
+
+    /// What became of a commit that was not answered: whether `revision` is `write`'s. One revision
+    /// speaks for its whole group, which was one transaction.
+    ///
+    /// Takes the lock that the commit held, and so waits until that is over: a look without the
+    /// lock may find nothing while the COMMIT is still on its way. Once this says no, the write
+    /// will never appear, and may be committed again under the same write id.
+    ///
+    /// # Errors
+    /// [`DatastoreError::Trimmed`] if the revision is no longer in the log: then nobody can say.
+    async fn settle(
+        &self,
+        store: StoreId,
+        revision: Revision,
+        write: WriteId,
+    ) -> Result<bool, DatastoreError>;
 
     /// The heads of several stores in one round trip; deleted stores are absent.
     async fn heads(&self, stores: &[StoreId]) -> Result<Vec<(StoreId, Head)>, DatastoreError>;

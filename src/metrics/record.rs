@@ -71,7 +71,7 @@ families! {
         in_doubt_groups: By<InDoubt, Counter>,
         /// Groups committed again because their first transaction turned out to have had no effect.
         commit_groups_repeated: Counter,
-        /// Groups taken apart and committed write by write because one of them failed.
+        /// Groups taken apart because a statement was refused, so that only the write at fault fails.
         commit_groups_split: Counter,
     }
 }

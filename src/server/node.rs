@@ -243,7 +243,8 @@ impl Node {
         write: Write,
     ) -> Result<Committed, Error> {
         let store = replica.store();
-        let committed = self.committers.write(store, write, call.deadline.instant().into_std()).await;
+        // Early, so that a write that is in doubt at the deadline can be told so.
+        let committed = self.committers.write(store, write, call.deadline.early().into_std()).await;
         let committed = committed.map_err(refused)?;
         self.feed.hint(store);
         let patience = call.deadline.at_most(self.config.write_visibility).early();

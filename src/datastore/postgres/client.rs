@@ -12,11 +12,11 @@ use super::lane::{Lane, Planning};
 use super::notify::{Notifier, listen};
 use super::{PostgresSettings, commit, migrate, reads, stores};
 use crate::datastore::{
-    Datastore, DatastoreError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema, TupleFilter,
-    TuplePage, Write,
+    Datastore, DatastoreError, GroupError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema,
+    TupleFilter, TuplePage, Write,
 };
 use crate::metrics::{self, Metrics};
-use crate::revision::{Revision, StoreId};
+use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
 use crate::tuple::TupleKey;
 
@@ -168,8 +168,20 @@ impl Datastore for Postgres {
         self.told(stores::delete(&self.general, id).await).await
     }
 
-    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, DatastoreError> {
-        self.told(commit::commit(&self.commits, store, group).await).await
+    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError> {
+        match commit::commit(&self.commits, store, group).await {
+            Err(Failure::InDoubt(decided, cause)) => Err(GroupError::InDoubt { decided, cause }),
+            result => Ok(self.told(result).await?),
+        }
+    }
+
+    async fn settle(
+        &self,
+        store: StoreId,
+        revision: Revision,
+        write: WriteId,
+    ) -> Result<bool, DatastoreError> {
+        self.told(commit::settle(&self.commits, store, revision, write).await).await
     }
 
     async fn heads(&self, stores: &[StoreId]) -> Result<Vec<(StoreId, Head)>, DatastoreError> {

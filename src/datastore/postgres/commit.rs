@@ -1,4 +1,5 @@
-//! One group of writes in one transaction of four round trips: lock, read, apply, commit.
+//! One group of writes in one transaction of four round trips: lock, read, apply, commit. And what
+//! became of it, if the last one was not answered.
 //!
 //! The lock is a statement of its own. One that locked and read other tables would see them as
 //! they were before it waited; in READ COMMITTED a statement sees everything committed before it
@@ -7,11 +8,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgBindIterExt as _, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
 
 use super::failure::Failure;
 use super::lane::{Lane, Session};
@@ -59,8 +61,37 @@ async fn transact(
         return Ok(Some(outcomes));
     }
     apply(session, store, &plan).await?;
-    session.commit().await?;
-    Ok(Some(outcomes))
+    match session.commit().await {
+        Ok(()) => Ok(Some(outcomes)),
+        Err(Failure::Judged(DatastoreError::OutcomeUnknown(cause))) => Err(Failure::InDoubt(outcomes, cause)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether a revision is a write's, once the commit that may have made it so is over.
+pub(super) async fn settle(
+    lane: &Arc<Lane>,
+    store: StoreId,
+    revision: Revision,
+    write: WriteId,
+) -> Result<bool, Failure> {
+    lane.talk(move |session| {
+        Box::pin(async move {
+            let locked = lock_any(session, store).await?.ok_or(DatastoreError::StoreNotFound)?;
+            let statement = "SELECT write_id FROM relata.revision WHERE store = $1 AND revision = $2";
+            let rows = session.rows(sqlx::query(statement).bind(store.0).bind(number(revision))).await?;
+            let found = rows.first().map(|row| Columns::of(row).next::<Uuid>()).transpose()?;
+            session.rollback().await?;
+            match found {
+                Some(found) => Ok(WriteId(found) == write),
+                None if revision < locked.floor => {
+                    Err(DatastoreError::Trimmed { floor: locked.floor }.into())
+                }
+                None => Ok(false),
+            }
+        })
+    })
+    .await
 }
 
 /// The locked row of a store.
@@ -72,9 +103,24 @@ pub(super) struct Locked {
 
 /// Round trip 1: begins a transaction and locks the store. `None`: it does not exist.
 pub(super) async fn lock(session: &mut Session, store: StoreId) -> Result<Option<Locked>, Failure> {
+    lock_where(session, store, "AND deleted_at IS NULL").await
+}
+
+/// The same for a store that may have been deleted.
+async fn lock_any(session: &mut Session, store: StoreId) -> Result<Option<Locked>, Failure> {
+    lock_where(session, store, "").await
+}
+
+async fn lock_where(
+    session: &mut Session,
+    store: StoreId,
+    condition: &str,
+) -> Result<Option<Locked>, Failure> {
     // The server gives up a little before we give up on the server, and so releases the lock.
     let limit = session.round_trip().saturating_mul(9) / 10;
-    let rows = session.script(lock_script(store, limit)).await?;
+    let asked = Instant::now();
+    let rows = session.script(lock_script(store, condition, limit)).await?;
+    session.metrics().record.commit_lock_wait_seconds.since(asked);
     let Some(row) = rows.first() else { return Ok(None) };
     let mut columns = Columns::of(row);
     Ok(Some(Locked {
@@ -84,16 +130,18 @@ pub(super) async fn lock(session: &mut Session, store: StoreId) -> Result<Option
     }))
 }
 
-fn lock_script(StoreId(store): StoreId, limit: Duration) -> String {
+fn lock_script(StoreId(store): StoreId, condition: &str, limit: Duration) -> String {
     let limit = limit.as_millis();
     // FOR NO KEY UPDATE suffices to exclude other writers. The id is a UUID: it holds no quote.
+    // That the transaction may write is not demanded but left to the server's settings, by which
+    // an operator, or what manages a failover, fences an old primary.
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+        "BEGIN ISOLATION LEVEL READ COMMITTED;
          SET LOCAL lock_timeout = {limit};
          SET LOCAL statement_timeout = {limit};
          SET LOCAL idle_in_transaction_session_timeout = {limit};
          SELECT floor, schema, created_at FROM relata.store
-         WHERE id = '{store}' AND deleted_at IS NULL FOR NO KEY UPDATE"
+         WHERE id = '{store}' {condition} FOR NO KEY UPDATE"
     )
 }
 

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-use crate::datastore::DatastoreError;
+use crate::datastore::{DatastoreError, Outcome};
 
 /// Why a statement gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,10 @@ pub(super) enum Failure {
     /// A statement failed otherwise: a defect, or data that PostgreSQL refuses.
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
+    /// The connection failed when COMMIT had been sent. The outcomes are those of a group of
+    /// writes that turns out to be committed.
+    #[error("the commit was not answered")]
+    InDoubt(Vec<Outcome>, #[source] anyhow::Error),
     /// Our own judgement of what was read.
     #[error(transparent)]
     Judged(#[from] DatastoreError),
@@ -55,6 +60,12 @@ impl Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
+        // Whatever the reason, the server ends the connection, and perhaps itself. A COMMIT it
+        // says this of may have reached the disk.
+        let fatal = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+        if fatal.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)) {
+            return Self::Connection(error);
+        }
         let Some(code) = error.as_database_error().and_then(DatabaseError::code).map(Cow::into_owned) else {
             let broken = matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_));
             return if broken { Self::Connection(error) } else { Self::Statement(error) };
@@ -78,6 +89,7 @@ impl From<Failure> for DatastoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Judged(error) => error,
+            Failure::InDoubt(_, cause) => Self::OutcomeUnknown(cause),
             Failure::Statement(_) | Failure::Tables(_) => Self::Other(failure.into()),
             Failure::Connection(_)
             | Failure::TimedOut(_)

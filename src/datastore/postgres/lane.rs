@@ -140,6 +140,7 @@ impl Lane {
         let task = self.runtime.spawn(async move { lane.converse(conversation).await });
         match task.await {
             Ok(result) => result,
+            Err(error) if error.is_cancelled() => Err(Failure::Closed),
             Err(error) => Err(DatastoreError::Other(error.into()).into()),
         }
     }
@@ -156,11 +157,8 @@ impl Lane {
             let mut session = self.session(open);
             let result = conversation(&mut session).await;
             match &result {
-                Err(failure) if failure.is_of_connection() && session.answered == 0 => {
-                    // The others have most likely died with it.
-                    self.forget_idle();
-                }
-                _ => return self.settle(session, result),
+                Err(failure) if failure.is_of_connection() && session.answered == 0 => self.forget_idle(),
+                _ => return self.keep(session, result),
             }
         }
         let connected = self.connect().await;
@@ -168,7 +166,7 @@ impl Lane {
         waited.since(asked);
         let mut session = connected?;
         let result = conversation(&mut session).await;
-        self.settle(session, result)
+        self.keep(session, result)
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
@@ -180,11 +178,15 @@ impl Lane {
     }
 
     /// Keeps the connection only if the conversation ended where another may begin.
-    fn settle<T>(&self, session: Session, result: Result<T, Failure>) -> Result<T, Failure> {
-        if result.is_ok() && !self.permits.is_closed() {
-            let mut idle = self.idle();
-            idle.push((session.open, Instant::now()));
-            self.count_idle(idle.len());
+    fn keep<T>(&self, session: Session, result: Result<T, Failure>) -> Result<T, Failure> {
+        match &result {
+            Ok(_) if !self.permits.is_closed() => {
+                let mut idle = self.idle();
+                idle.push((session.open, Instant::now()));
+                self.count_idle(idle.len());
+            }
+            Err(failure) if failure.is_of_connection() => self.forget_idle(),
+            _ => {}
         }
         result
     }
@@ -229,6 +231,8 @@ impl Lane {
         newest
     }
 
+    /// One connection has failed: those kept have most likely died with it, or lead to the same
+    /// server that is no longer the primary.
     fn forget_idle(&self) {
         self.idle().clear();
         self.count_idle(0);
@@ -250,6 +254,11 @@ impl Lane {
 }
 
 impl Session {
+    /// Where the conversation is counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// The longest a round trip may take.
     pub(super) fn round_trip(&self) -> Duration {
         self.round_trip

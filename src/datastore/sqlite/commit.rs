@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, bytes, failed, get, number};
 use super::{DatastoreError, Outcome, StoredSchema, Write, file, read, scan};
@@ -10,8 +10,8 @@ use crate::datastore::decide::{
     Decision, Found, IDEMPOTENCY_KEPT, Needs, Plan, Remembered, Scope, Upsert, decide,
 };
 use crate::datastore::encoding::{AttributeColumns, KeyColumns, state_to_text};
-use crate::datastore::{Change, LogEntry};
-use crate::revision::StoreId;
+use crate::datastore::{Change, GroupError, LogEntry};
+use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
 use crate::tuple::{Attributes, TupleKey};
 
@@ -19,15 +19,20 @@ use crate::tuple::{Attributes, TupleKey};
 /// brings, so that they do not pile up, and few enough not to be felt.
 const FORGOTTEN_AT_ONCE: u32 = 2_000;
 
+/// Takes the lock that writers take.
+///
+/// IMMEDIATE takes it now. A deferred transaction takes it at its first write, and fails if
+/// another one has written since it began to read.
+pub(super) fn begin(connection: &mut Connection) -> Result<Transaction<'_>, DatastoreError> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)
+}
+
 /// Commits a group of writes of one store.
 pub(super) fn commit(
-    connection: &mut Connection,
+    transaction: Transaction<'_>,
     store: StoreId,
     group: &[Write],
-) -> Result<Vec<Outcome>, DatastoreError> {
-    // IMMEDIATE takes the write lock now. A deferred transaction takes it at its first write,
-    // and fails if another one has written since it began to read.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+) -> Result<Vec<Outcome>, GroupError> {
     let found = find(&transaction, store, &Needs::of(group))?;
     let now = found.now;
     let Decision { outcomes, plan } = decide(found, group);
@@ -36,8 +41,38 @@ pub(super) fn commit(
         return Ok(outcomes);
     }
     apply(&transaction, store, &plan, now)?;
-    transaction.commit().map_err(|error| DatastoreError::OutcomeUnknown(error.into()))?;
-    Ok(outcomes)
+    match transaction.commit() {
+        Ok(()) => Ok(outcomes),
+        // Such as a full disk: all of it may be in the write-ahead log, or some, or nothing.
+        Err(error) => Err(GroupError::InDoubt { decided: outcomes, cause: error.into() }),
+    }
+}
+
+/// Whether a revision is a write's, on a connection opened since.
+pub(super) fn settle(
+    connection: &mut Connection,
+    store: StoreId,
+    revision: Revision,
+    write: WriteId,
+) -> Result<bool, DatastoreError> {
+    let transaction = begin(connection)?;
+    let sql = "SELECT s.floor, r.write_id FROM store s \
+               LEFT JOIN revision r ON r.store = s.id AND r.revision = ?2 WHERE s.id = ?1";
+    let found = transaction
+        .query_row(sql, params![bytes(store), number(revision)], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<[u8; 16]>>(1)?))
+        })
+        .optional()
+        .map_err(failed)?;
+    transaction.rollback().map_err(failed)?;
+    match found {
+        None => Err(DatastoreError::StoreNotFound),
+        Some((_, Some(found))) => Ok(found == *write.0.as_bytes()),
+        Some((floor, None)) if number(revision) < floor => {
+            Err(DatastoreError::Trimmed { floor: Revision(u64::try_from(floor).unwrap_or(0)) })
+        }
+        Some((_, None)) => Ok(false),
+    }
 }
 
 fn find(transaction: &Transaction<'_>, store: StoreId, needs: &Needs) -> Result<Found, DatastoreError> {

@@ -27,6 +27,7 @@ mod threads;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::broadcast;
@@ -34,11 +35,11 @@ use tokio::sync::broadcast;
 use self::file::DatabaseFile;
 use self::threads::Threads;
 use super::{
-    Datastore, DatastoreError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema, TupleFilter,
-    TuplePage, Write,
+    Datastore, DatastoreError, GroupError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema,
+    TupleFilter, TuplePage, Write,
 };
 use crate::metrics::Metrics;
-use crate::revision::{Revision, StoreId};
+use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
 use crate::tuple::TupleKey;
 
@@ -49,6 +50,7 @@ const HINTS: usize = 1024;
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
+    metrics: Arc<Metrics>,
     threads: Threads,
     hints: broadcast::Sender<StoreId>,
 }
@@ -72,7 +74,8 @@ impl Sqlite {
 
     fn start(file: DatabaseFile, metrics: Arc<Metrics>) -> Result<Self, DatastoreError> {
         let path = file.path().to_owned();
-        Ok(Self { path, threads: Threads::start(file, metrics)?, hints: broadcast::Sender::new(HINTS) })
+        let threads = Threads::start(file, Arc::clone(&metrics))?;
+        Ok(Self { path, metrics, threads, hints: broadcast::Sender::new(HINTS) })
     }
 
     /// The absolute path of the file.
@@ -154,8 +157,24 @@ impl Datastore for Sqlite {
         self.write(move |connection| stores::delete(connection, id)).await
     }
 
-    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, DatastoreError> {
-        self.write(move |connection| commit::commit(connection, store, &group)).await
+    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError> {
+        let (metrics, asked) = (Arc::clone(&self.metrics), Instant::now());
+        let job = move |connection: &mut Connection| {
+            let transaction = commit::begin(connection)?;
+            metrics.record.commit_lock_wait_seconds.since(asked);
+            Ok(commit::commit(transaction, store, &group))
+        };
+        self.write(job).await?
+    }
+
+    async fn settle(
+        &self,
+        store: StoreId,
+        revision: Revision,
+        write: WriteId,
+    ) -> Result<bool, DatastoreError> {
+        // What the connection believes after an error at COMMIT is not what a new one would read.
+        self.threads.reopen(move |connection| commit::settle(connection, store, revision, write)).await
     }
 
     async fn heads(&self, stores: &[StoreId]) -> Result<Vec<(StoreId, Head)>, DatastoreError> {

@@ -20,7 +20,7 @@ const READERS: usize = 4;
 /// Jobs that wait for a connection before those who hand them in must wait.
 const WAITING_JOBS: usize = 256;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type Job = Box<dyn FnOnce(&mut Connection, &DatabaseFile) + Send>;
 
 /// The threads of one database file.
 #[derive(Debug)]
@@ -75,7 +75,21 @@ impl Threads {
         &self,
         job: impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static,
     ) -> Result<R, DatastoreError> {
-        run(self.senders()?.writer, self.timed(Lane::Commit, job)).await
+        let job = self.timed(Lane::Commit, job);
+        run(self.senders()?.writer, move |connection, _| job(connection)).await
+    }
+
+    /// Closes the connection that writes, opens it anew, and runs a job on it.
+    pub(super) async fn reopen<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static,
+    ) -> Result<R, DatastoreError> {
+        let job = self.timed(Lane::Commit, job);
+        let anew = move |connection: &mut Connection, file: &DatabaseFile| {
+            *connection = file.writer()?;
+            job(connection)
+        };
+        run(self.senders()?.writer, anew).await
     }
 
     /// Runs a job on a connection that reads.
@@ -83,7 +97,8 @@ impl Threads {
         &self,
         job: impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static,
     ) -> Result<R, DatastoreError> {
-        run(self.senders()?.readers, self.timed(Lane::General, job)).await
+        let job = self.timed(Lane::General, job);
+        run(self.senders()?.readers, move |connection, _| job(connection)).await
     }
 
     /// The same job, with the time it takes recorded.
@@ -122,16 +137,17 @@ impl Threads {
 
 async fn run<R: Send + 'static>(
     thread: mpsc::Sender<Job>,
-    job: impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static,
+    job: impl FnOnce(&mut Connection, &DatabaseFile) -> Result<R, DatastoreError> + Send + 'static,
 ) -> Result<R, DatastoreError> {
     let (answer, answered) = oneshot::channel();
-    let job = Box::new(move |connection: &mut Connection| {
+    let job = Box::new(move |connection: &mut Connection, file: &DatabaseFile| {
         // An error means that nobody waits any more; the job has run all the same.
-        let _ = answer.send(job(connection));
+        let _ = answer.send(job(connection, file));
     });
     thread.send(job).await.map_err(|_| closed())?;
-    // Dropped unanswered only by a panic: whether it came before or after a commit is not known.
-    let panicked = || DatastoreError::OutcomeUnknown(anyhow::anyhow!("a database thread panicked"));
+    // Dropped unanswered only by a panic, which rolls back: nothing comes after a commit that
+    // could panic.
+    let panicked = || DatastoreError::Other(anyhow::anyhow!("a database job panicked"));
     answered.await.unwrap_or_else(|_| Err(panicked()))
 }
 
@@ -145,7 +161,7 @@ fn serve(mut connection: Connection, jobs: &Mutex<mpsc::Receiver<Job>>, file: &D
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(job) = job else { break };
         // A transaction that a panic leaves open is rolled back as its guard unwinds.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut connection))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| job(&mut connection, file))).is_err() {
             tracing::error!(file = %file.path().display(), "a database job panicked");
         }
     }

@@ -31,7 +31,8 @@ pub async fn rows_that_are_no_values_are_named(fixture: Fixture) {
     corrupt(page().await, "doc:1#viewer@user:ann");
     // A commit that depends on the row says so too, and leaves everything as it is.
     let write = updates_of(vec![touch("doc:1#viewer@user:ann")]);
-    corrupt(fixture.datastore.commit(fixture.store, [write].into()).await, "doc:1#viewer@user:ann");
+    let outcome = fixture.datastore.commit(fixture.store, [write].into()).await;
+    corrupt(outcome.map_err(DatastoreError::from), "doc:1#viewer@user:ann");
     assert_eq!(fixture.head().await, Revision(1));
 
     fixture.execute("UPDATE {change} SET after = '9'").await;

@@ -72,8 +72,9 @@ pub async fn a_deleted_store_is_gone_and_its_name_is_free(fixture: Fixture) {
     gone(datastore.log(deleted, Revision::ZERO, 10).await.map(drop));
     gone(datastore.tuples(deleted, &TupleFilter::default(), None, 10).await.map(drop));
     let write = updates_of(vec![create("doc:2#viewer@user:ann")]);
-    gone(datastore.commit(deleted, [write.clone()].into()).await.map(drop));
-    gone(datastore.commit(StoreId(uuid::Uuid::new_v4()), [write].into()).await.map(drop));
+    gone(datastore.commit(deleted, [write.clone()].into()).await.map(drop).map_err(DatastoreError::from));
+    let nowhere = StoreId(uuid::Uuid::new_v4());
+    gone(datastore.commit(nowhere, [write].into()).await.map(drop).map_err(DatastoreError::from));
 
     let again = datastore.create_store("default").await.expect("the name is free");
     assert_ne!(again.id, deleted);

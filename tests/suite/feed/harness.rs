@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use relata::datastore::sqlite::Sqlite;
 use relata::datastore::{
-    Action, Committed, Datastore, DatastoreError, Head, Identity, LogEntry, Outcome, SchemaId, Store,
-    StoredSchema, TupleFilter, TuplePage, Update, Write,
+    Action, Committed, Datastore, DatastoreError, GroupError, Head, Identity, LogEntry, Outcome, SchemaId,
+    Store, StoredSchema, TupleFilter, TuplePage, Update, Write,
 };
 use relata::feed::FeedSettings;
 use relata::graph::{Ordinal, QuestionView, View};
@@ -315,8 +315,17 @@ impl Datastore for Faults {
         self.inner()?.delete_store(id).await
     }
 
-    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, DatastoreError> {
+    async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError> {
         self.inner()?.commit(store, group).await
+    }
+
+    async fn settle(
+        &self,
+        store: StoreId,
+        revision: Revision,
+        write: WriteId,
+    ) -> Result<bool, DatastoreError> {
+        self.inner()?.settle(store, revision, write).await
     }
 
     async fn heads(&self, stores: &[StoreId]) -> Result<Vec<(StoreId, Head)>, DatastoreError> {
