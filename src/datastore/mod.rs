@@ -113,6 +113,15 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
     /// [`DatastoreError::Trimmed`] if `from` is below the floor; empty if it is above the head.
     async fn log(&self, store: StoreId, from: Revision, limit: u32) -> Result<Vec<LogEntry>, DatastoreError>;
 
+    /// The write ids of the revisions that the log has from `from` on, in order, at most `limit`.
+    /// None for revision zero, which no write made, nor for a store that does not exist.
+    async fn write_ids(
+        &self,
+        store: StoreId,
+        from: Revision,
+        limit: u32,
+    ) -> Result<Vec<(Revision, WriteId)>, DatastoreError>;
+
     /// Live tuples that match, in key order, after a key, at most `limit`. Expired tuples that
     /// have not been swept are included.
     async fn tuples(

@@ -14,10 +14,14 @@ pub enum FeedError {
     /// The store does not exist or has been deleted.
     #[error("the store does not exist")]
     StoreNotFound,
-    /// Memory and database had parted, or the changelog did not continue what is in memory: the
-    /// store is being loaded anew. Retrying helps.
-    #[error("this node's copy of the store is not part of the database's history and is being loaded anew")]
+    /// Memory and database had parted: memory is going back to where they did, or being loaded
+    /// anew. Retrying helps.
+    #[error("this node's copy of the store is not part of the database's history and is being put right")]
     HistoryDiverged,
+    /// The write asked about was here, and the database lost it. `fork` is the newest revision
+    /// before it that was kept, if this node knows.
+    #[error("the write asked about was lost by the database")]
+    HistoryLost { fork: Option<Revision> },
     /// The changelog could not be followed for another reason: the store is being loaded anew.
     /// Retrying helps.
     #[error("this node's copy of the store is being loaded anew")]
@@ -66,6 +70,7 @@ impl FeedError {
             ),
             Self::StoreNotFound
             | Self::HistoryDiverged
+            | Self::HistoryLost { .. }
             | Self::Reloading
             | Self::Behind { .. }
             | Self::OutOfRange { .. }

@@ -69,8 +69,8 @@ pub(super) fn continuation(held: Position, mut entries: Vec<LogEntry>) -> Result
 pub(super) struct Follower {
     pub(super) store: StoreId,
     pub(super) position: Position,
-    index: Index,
-    ring: Ring,
+    pub(super) index: Index,
+    pub(super) ring: Ring,
     pub(super) schema: Option<Arc<SchemaVersion>>,
     binding: Option<Arc<Binding>>,
     settings: Arc<FeedSettings>,

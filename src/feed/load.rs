@@ -167,5 +167,7 @@ async fn read_ring(
     for entry in recent {
         ring.push(Arc::new(entry), settings);
     }
+    let known = settings.ring_revisions.saturating_sub(ring.tags().len());
+    ring.know_older(source.tags_up_to(store, before, known).await?, settings);
     Ok(ring)
 }

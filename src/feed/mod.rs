@@ -18,12 +18,16 @@
 //! What is never done: answering from a history that the database does not have, skipping a
 //! revision, publishing half a revision, holding up one store for another.
 
+mod catch_up;
+mod clock;
 mod error;
 mod follower;
 mod load;
+mod lost;
 mod poll;
 mod published;
 mod replica;
+mod rewind;
 mod ring;
 mod schemas;
 mod service;
@@ -31,7 +35,9 @@ mod settings;
 mod shared;
 mod source;
 
+pub use clock::Skew;
 pub use error::FeedError;
+pub use lost::LostRevision;
 pub use published::{At, Published};
 pub use replica::Replica;
 pub use schemas::SchemaVersion;

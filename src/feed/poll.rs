@@ -3,16 +3,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::broadcast::error::RecvError;
 
+use super::clock::Skew;
 use super::error::FeedError;
 use super::replica::Replica;
 use super::shared::{HeadAnswer, Shared};
 use crate::datastore::Head;
 use crate::metrics::Outcome;
 use crate::revision::{Revision, StoreId};
+use crate::time::Timestamp;
+
+/// Polls to each comparison of clocks.
+const CLOCK_POLLS: u32 = 4;
 
 /// Passes hints of other nodes on.
 pub(super) async fn listen(shared: Arc<Shared>) {
@@ -86,6 +91,26 @@ pub(super) async fn poll(shared: Arc<Shared>) {
             drop(caller.send(head));
         }
     }
+}
+
+/// Compares this node's clock with the database's until the feed closes. A question of its own
+/// beside the heads: what takes longer says less.
+pub(super) async fn compare_clocks(shared: Arc<Shared>) {
+    let settings = Arc::clone(&shared.source.settings);
+    let pause = settings.poll_interval * CLOCK_POLLS;
+    loop {
+        let (asked_at, asked) = (wall_clock(), Instant::now());
+        if let Ok(database) = shared.source.ask(shared.source.datastore.now()).await {
+            let skew = shared.clock.note(asked, Skew::of(asked_at, asked.elapsed(), database));
+            shared.source.metrics.feed.clock_skew_seconds.set(skew.ahead_seconds());
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// The replicas to compare with their heads, and what each has **before** they are asked for.

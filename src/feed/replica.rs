@@ -1,20 +1,27 @@
 //! A node's copy of one store, as requests use it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
+use super::clock::Clock;
 use super::error::FeedError;
 use super::follower::Follower;
+use super::lost::{Lost, LostRevision};
 use super::published::{At, Published};
+use super::ring::Tags;
 use super::schemas::SchemaVersion;
 use super::shared::{Seat, Shared};
 use crate::datastore::SchemaId;
 use crate::revision::{Revision, StoreId};
 use crate::time::Timestamp;
+
+/// How long who waits for a revision waits for a store that answers nothing. Going back to a fork
+/// takes milliseconds, loading anew may take minutes.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether a replica may answer.
 #[derive(Debug, Clone)]
@@ -38,8 +45,12 @@ pub struct Replica {
     /// When the database last agreed that nothing newer exists, in nanoseconds after `epoch`.
     proved: AtomicU64,
     epoch: Instant,
-    /// The greatest moment used for a question, so that time never goes backwards.
-    last_now: AtomicI64,
+    /// The node's, so that time does not go backwards when this copy is dropped and loaded again.
+    clock: Arc<Clock>,
+    /// What was here and is no part of the database's history any more.
+    lost: ArcSwap<Lost>,
+    /// How often answers stopped: what was read before may be of a lost history.
+    breaks: AtomicU64,
     feed: Weak<Shared>,
     pub(super) seat: Mutex<Seat>,
     /// One task at a time follows the store; a hint that arrives meanwhile makes it look again.
@@ -53,7 +64,9 @@ impl Replica {
         Arc::new(Self {
             store: follower.store,
             newest: watch::Sender::new(published.revision),
-            last_now: AtomicI64::new(published.committed_at.as_micros()),
+            clock: feed.upgrade().map(|feed| Arc::clone(&feed.clock)).unwrap_or_default(),
+            lost: ArcSwap::default(),
+            breaks: AtomicU64::new(0),
             standing: ArcSwap::from_pointee(Standing::Serving(published)),
             proved: AtomicU64::new(0),
             epoch: proved,
@@ -73,7 +86,7 @@ impl Replica {
     /// The newest revision here.
     ///
     /// # Errors
-    /// [`FeedError::HistoryDiverged`] or [`FeedError::Reloading`] while the store is loaded anew,
+    /// [`FeedError::HistoryDiverged`] or [`FeedError::Reloading`] while the store is put right,
     /// [`FeedError::StoreNotFound`] once it is deleted. Never an answer from a lost history.
     pub fn published(&self) -> Result<Arc<Published>, FeedError> {
         match &**self.standing.load() {
@@ -85,10 +98,36 @@ impl Replica {
     /// The first published state at `revision` or later; waits for it until `deadline`.
     ///
     /// # Errors
-    /// [`FeedError::Behind`] at the deadline, and those of [`Replica::published`].
+    /// [`FeedError::Behind`] at the deadline, and those of [`Replica::published`], if they last
+    /// for longer than going back to a fork takes.
     pub async fn at_least(&self, revision: Revision, deadline: Instant) -> Result<Arc<Published>, FeedError> {
-        let published = self.published()?;
-        if published.revision >= revision {
+        self.wait(revision, None, deadline).await
+    }
+
+    /// As [`Replica::at_least`], for a revision that a certain write made. That it is of the
+    /// history in memory is for [`Replica::recognises`] to say, once it has arrived.
+    ///
+    /// # Errors
+    /// As there, and [`FeedError::HistoryLost`] as soon as the write is known to be lost, even if
+    /// the new history has yet to reach its number.
+    pub async fn at_least_of(
+        &self,
+        revision: Revision,
+        tag: [u8; 8],
+        deadline: Instant,
+    ) -> Result<Arc<Published>, FeedError> {
+        self.wait(revision, Some(tag), deadline).await
+    }
+
+    async fn wait(
+        &self,
+        revision: Revision,
+        tag: Option<[u8; 8]>,
+        deadline: Instant,
+    ) -> Result<Arc<Published>, FeedError> {
+        if let Ok(published) = self.published()
+            && published.revision >= revision
+        {
             return Ok(published);
         }
         // Someone has seen a newer revision, so there is something to fetch.
@@ -96,14 +135,27 @@ impl Replica {
             feed.hint(self.store);
         }
         let mut newest = self.newest.subscribe();
+        let mut silent_until = None;
         loop {
-            let published = self.published()?;
-            if published.revision >= revision {
-                return Ok(published);
-            }
+            newest.mark_unchanged();
+            let (until, too_late) = match self.published() {
+                Ok(published) if published.revision >= revision => return Ok(published),
+                Ok(published) => {
+                    if let Some(lost) = tag.and_then(|tag| self.lost(revision, tag)) {
+                        return Err(FeedError::HistoryLost { fork: lost.fork });
+                    }
+                    silent_until = None;
+                    (deadline, FeedError::Behind { wanted: revision, newest: published.revision })
+                }
+                Err(error @ (FeedError::HistoryDiverged | FeedError::Reloading)) => {
+                    let until = *silent_until.get_or_insert_with(|| Instant::now() + PATIENCE);
+                    (until.min(deadline), error)
+                }
+                Err(error) => return Err(error),
+            };
             // The sender lives in `self`, so the channel cannot be closed; only time can run out.
-            if tokio::time::timeout_at(deadline.into(), newest.changed()).await.is_err() {
-                return Err(FeedError::Behind { wanted: revision, newest: published.revision });
+            if tokio::time::timeout_at(until.into(), newest.changed()).await.is_err() {
+                return Err(too_late);
             }
         }
     }
@@ -127,11 +179,16 @@ impl Replica {
             None => None,
             Some(id) => match &published.schema {
                 Some(schema) if schema.id == id => Some(Arc::clone(schema)),
-                _ => Some(
-                    self.schema(id)
-                        .await?
-                        .ok_or_else(|| FeedError::Schema { schema: id, reason: "it is not stored".into() })?,
-                ),
+                _ => match self.schema(id).await? {
+                    Some(schema) => Some(schema),
+                    // The history was left while the schema was looked for.
+                    None if self.published()?.write_tag(revision) != Some(write_tag) => {
+                        return Err(FeedError::HistoryDiverged);
+                    }
+                    None => {
+                        return Err(FeedError::Schema { schema: id, reason: "it is not stored".into() });
+                    }
+                },
             },
         };
         Ok(At { revision, write_tag, schema, published, undone })
@@ -160,13 +217,24 @@ impl Replica {
             return Ok(known == tag);
         }
         let feed = self.feed.upgrade().ok_or(FeedError::ShuttingDown)?;
-        match feed.source.read_log(self.store, revision, 1).await {
-            Ok(entries) => Ok(entries
-                .first()
-                .is_some_and(|entry| entry.revision == revision && entry.write_id.tag() == tag)),
-            Err(error) if error.is_trimmed() => Ok(true),
-            Err(error) => Err(error),
-        }
+        let found = feed.source.ask(feed.source.datastore.write_ids(self.store, revision, 1)).await?;
+        // The newest revision is never trimmed, so nothing from here on means that the database's
+        // history ends before.
+        Ok(found.first().is_some_and(|(oldest, write_id)| *oldest > revision || write_id.tag() == tag))
+    }
+
+    /// Whether a revision that memory does not have was lost, as far as this node remembers.
+    /// Memory decides about the revisions it has.
+    #[must_use]
+    pub fn lost(&self, revision: Revision, tag: [u8; 8]) -> Option<LostRevision> {
+        self.lost.load().revision(revision, tag)
+    }
+
+    /// How often this copy stopped answering because it was not, or might not be, part of the
+    /// database's history. Who goes on with what was read before compares.
+    #[must_use]
+    pub fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::Acquire)
     }
 
     /// The tag of a revision's write id, if it is in memory.
@@ -193,8 +261,7 @@ impl Replica {
     /// question's was ahead of it.
     pub fn now(&self, node_clock: Timestamp) -> Timestamp {
         let committed_at = self.published().map_or(Timestamp::MIN, |published| published.committed_at);
-        let now = node_clock.max(committed_at).as_micros();
-        Timestamp::from_micros(self.last_now.fetch_max(now, Ordering::AcqRel).max(now))
+        self.clock.at(node_clock.max(committed_at))
     }
 
     /// Whether it answers.
@@ -212,9 +279,16 @@ impl Replica {
     /// Stops answering, and wakes who waits so that they hear why. Returns what was published:
     /// dropping it may take long.
     pub(super) fn silence(&self, why: FeedError) -> Retired {
+        self.breaks.fetch_add(1, Ordering::AcqRel);
         let retired = self.standing.swap(Arc::new(Standing::Silent(why)));
         self.newest.send_modify(|_| {});
         Retired(retired)
+    }
+
+    /// Remembers a branch that the database left, whose last revision was `last`.
+    pub(super) fn lose(&self, fork: Option<Revision>, last: Revision, tags: Tags) {
+        let capacity = self.feed.upgrade().map_or(0, |feed| feed.source.settings.ring_revisions);
+        self.lost.store(Arc::new(self.lost.load().with(fork, last, tags, capacity)));
     }
 
     /// The database agreed at `moment` that nothing newer exists.

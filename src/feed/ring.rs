@@ -16,6 +16,9 @@ use super::settings::FeedSettings;
 use crate::datastore::{LogEntry, SchemaId};
 use crate::revision::{Revision, WriteId};
 
+/// The tags of consecutive revisions, the oldest first.
+pub(super) type Tags = imbl::Vector<[u8; 8]>;
+
 /// Recent log entries without a gap, the last one being the newest revision.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ring {
@@ -24,7 +27,7 @@ pub(super) struct Ring {
     /// In all entries.
     changes: usize,
     base: Option<SchemaId>,
-    tags: imbl::Vector<[u8; 8]>,
+    tags: Tags,
 }
 
 impl Ring {
@@ -53,9 +56,50 @@ impl Ring {
         }
     }
 
+    /// Adds tags of revisions before the oldest one known here, up to the one before it.
+    pub(super) fn know_older(&mut self, mut older: Tags, settings: &FeedSettings) {
+        older.append(std::mem::take(&mut self.tags));
+        self.tags = older;
+        while self.tags.len() > settings.ring_revisions {
+            self.tags.pop_front();
+        }
+    }
+
+    /// Forgets everything after a revision that entries lead back to. Returns the tags of what is
+    /// forgotten.
+    pub(super) fn cut(&mut self, revision: Revision) -> Tags {
+        let count = usize::try_from(self.newest.0.saturating_sub(revision.0)).unwrap_or(usize::MAX);
+        let count = count.min(self.entries.len());
+        let forgotten = self.entries.split_off(self.entries.len() - count);
+        self.changes -= forgotten.iter().map(|entry| entry.changes.len()).sum::<usize>();
+        self.newest = Revision(self.newest.0 - count as u64);
+        self.tags.split_off(self.tags.len().saturating_sub(count))
+    }
+
+    /// The newest revision.
+    pub(super) fn newest(&self) -> Revision {
+        self.newest
+    }
+
     /// The revision before the oldest entry: the earliest state that can be gone back to.
-    fn before(&self) -> Revision {
+    pub(super) fn before(&self) -> Revision {
         Revision(self.newest.0.saturating_sub(self.entries.len() as u64))
+    }
+
+    /// All tags, the last one being the newest revision's.
+    pub(super) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    /// The entry of a revision, if it is held.
+    pub(super) fn entry(&self, revision: Revision) -> Option<&Arc<LogEntry>> {
+        let at = revision.0.checked_sub(self.before().0 + 1)?;
+        self.entries.get(usize::try_from(at).ok()?)
+    }
+
+    /// The write id of a revision whose entry is held.
+    pub(super) fn write_id(&self, revision: Revision) -> Option<WriteId> {
+        self.entry(revision).map(|entry| entry.write_id)
     }
 
     /// The tag of a revision's write id; `None`: unknown here.

@@ -1,7 +1,7 @@
 //! Schema versions, compiled once and shared by every question that names them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::FeedError;
 use super::source::Source;
@@ -36,6 +36,8 @@ struct Kept {
     versions: HashMap<(StoreId, SchemaId), (u64, Arc<SchemaVersion>)>,
     /// Counts uses; the version with the lowest count goes first.
     uses: u64,
+    /// Counts forks. What was read before one may be of the branch that was left.
+    forks: u64,
 }
 
 impl Schemas {
@@ -53,13 +55,14 @@ impl Schemas {
         if let Some(version) = self.kept(store, id) {
             return Ok(Some(version));
         }
+        let forks = self.lock().forks;
         let Some(stored) = source.ask(source.datastore.schema(store, id)).await? else { return Ok(None) };
         // A schema may be a mebibyte long: too much work for a thread that others wait for.
         let version = tokio::task::spawn_blocking(move || compile(stored))
             .await
             .map_err(|_| FeedError::Schema { schema: id, reason: "compiling it failed".into() })?;
         let version = Arc::new(version?);
-        self.keep(store, &version);
+        self.keep(store, &version, forks);
         Ok(Some(version))
     }
 
@@ -77,8 +80,20 @@ impl Schemas {
         }
     }
 
+    /// Forgets the versions that a store's history has no longer: those put in force after a
+    /// revision. Two branches may even have given the same id to different versions.
+    pub(super) fn forget_after(&self, store: StoreId, revision: Revision) {
+        let mut kept = self.lock();
+        kept.forks += 1;
+        kept.versions.retain(|(of, _), (_, version)| *of != store || version.revision <= revision);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn kept(&self, store: StoreId, id: SchemaId) -> Option<Arc<SchemaVersion>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.lock();
         kept.uses += 1;
         let now = kept.uses;
         let (last_use, version) = kept.versions.get_mut(&(store, id))?;
@@ -86,8 +101,12 @@ impl Schemas {
         Some(Arc::clone(version))
     }
 
-    fn keep(&self, store: StoreId, version: &Arc<SchemaVersion>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Keeps a version that was read when there had been so many forks.
+    fn keep(&self, store: StoreId, version: &Arc<SchemaVersion>, forks: u64) {
+        let mut kept = self.lock();
+        if kept.forks != forks {
+            return;
+        }
         kept.uses += 1;
         let now = kept.uses;
         kept.versions.insert((store, version.id), (now, Arc::clone(version)));

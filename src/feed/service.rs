@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::clock::Skew;
 use super::error::FeedError;
 use super::poll;
 use super::replica::Replica;
@@ -26,12 +27,15 @@ pub struct Feed {
 pub struct Health {
     /// How long ago the database last answered.
     pub database_silent_for: Duration,
+    /// How far this node's clock is from the database's; `None`: not known at present.
+    pub skew: Option<Skew>,
     /// Stores whose copies were proved current too long ago, and how long ago that was.
     pub stale: Vec<(StoreId, Duration)>,
     /// Stores that are being loaded anew and answer nothing. They do not make the node unhealthy:
     /// the others are served, and another node would fare no better.
     pub reloading: Vec<StoreId>,
     max_staleness: Duration,
+    max_clock_skew: Duration,
 }
 
 impl Health {
@@ -41,10 +45,16 @@ impl Health {
         self.database_silent_for <= self.max_staleness
     }
 
+    /// Whether this node's clock is as the database's, as far as is known.
+    #[must_use]
+    pub fn clocks_agree(&self) -> bool {
+        self.skew.is_none_or(|skew| skew.at_least() <= self.max_clock_skew)
+    }
+
     /// Whether the node should get requests.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.database_answers() && self.stale.is_empty()
+        self.database_answers() && self.stale.is_empty() && self.clocks_agree()
     }
 }
 
@@ -58,6 +68,7 @@ impl Feed {
         let shared = Shared::new(Source { datastore, settings: Arc::new(settings), metrics });
         shared.spawn(poll::poll(Arc::clone(&shared)));
         shared.spawn(poll::listen(Arc::clone(&shared)));
+        shared.spawn(poll::compare_clocks(Arc::clone(&shared)));
         Arc::new(Self { shared })
     }
 
@@ -95,16 +106,19 @@ impl Feed {
     /// How the node is.
     #[must_use]
     pub fn health(&self) -> Health {
-        let max_staleness = self.shared.source.settings.max_staleness;
+        let settings = &self.shared.source.settings;
+        let max_staleness = settings.max_staleness;
         let last_answer = *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
         let (serving, silent): (Vec<_>, Vec<_>) =
             self.shared.resident().into_iter().partition(|replica| replica.is_serving());
         let staleness = |replica: &Arc<Replica>| (replica.store(), replica.staleness());
         Health {
             database_silent_for: Instant::now().saturating_duration_since(last_answer),
+            skew: self.shared.clock.skew(Instant::now()),
             stale: serving.iter().map(staleness).filter(|(_, age)| *age > max_staleness).collect(),
             reloading: silent.iter().map(|replica| replica.store()).collect(),
             max_staleness,
+            max_clock_skew: settings.max_clock_skew,
         }
     }
 

@@ -12,6 +12,10 @@ pub struct FeedSettings {
     /// Default 10 s. Longer means that revoked rights may go on for longer while the database
     /// cannot be reached.
     pub max_staleness: Duration,
+    /// How far this node's clock may be from the database's before the node is called unhealthy:
+    /// it would judge expiries wrongly by as much. Default 1 s. A measurement that took long counts
+    /// with its least.
+    pub max_clock_skew: Duration,
     /// How long a query of the feed may take before it counts as failed. Default 5 s.
     pub query_timeout: Duration,
     /// The longest pause between attempts to reach a database that does not answer, or to load a
@@ -48,6 +52,7 @@ impl Default for FeedSettings {
         Self {
             poll_interval: Duration::from_millis(250),
             max_staleness: Duration::from_secs(10),
+            max_clock_skew: Duration::from_secs(1),
             query_timeout: Duration::from_secs(5),
             max_backoff: Duration::from_secs(2),
             workers: 4,

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::clock::Clock;
 use super::error::FeedError;
 use super::follower::Follower;
 use super::load;
@@ -39,11 +40,12 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     pub(super) closing: watch::Sender<bool>,
     pub(super) last_answer: Mutex<Instant>,
-    workers: Arc<Semaphore>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) workers: Arc<Semaphore>,
     loads: Arc<Semaphore>,
     /// The runtime the feed was started on. Requests come from other ones, which must not have
     /// to do the feed's work.
-    runtime: Handle,
+    pub(super) runtime: Handle,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -57,6 +59,7 @@ impl Shared {
             wake: Notify::new(),
             closing: watch::Sender::new(false),
             last_answer: Mutex::new(Instant::now()),
+            clock: Arc::default(),
             workers: Arc::new(Semaphore::new(settings.workers.max(1))),
             loads: Arc::new(Semaphore::new(settings.loads.max(1))),
             runtime: Handle::current(),
@@ -131,7 +134,7 @@ impl Shared {
     }
 
     /// Reads a whole store, not too many at a time.
-    async fn read(&self, store: StoreId) -> Result<(Follower, Instant), FeedError> {
+    pub(super) async fn read(&self, store: StoreId) -> Result<(Follower, Instant), FeedError> {
         let _turn = self.loads.acquire().await.map_err(|_| FeedError::ShuttingDown)?;
         let reading = load::load(&self.source, &self.schemas, store);
         AssertUnwindSafe(reading).catch_unwind().await.unwrap_or(Err(FeedError::Reloading))
@@ -175,96 +178,6 @@ impl Shared {
         });
     }
 
-    /// Reads and applies what is new; loads the store anew if it cannot be continued.
-    async fn catch_up(&self, replica: &Replica) {
-        let mut seat = replica.seat.lock().await;
-        if let Some(mut follower) = seat.follower.take() {
-            let error = loop {
-                match self.advance(replica, &mut follower).await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        if !replica.is_serving() {
-                            // The database seemed to have another history, and has not.
-                            replica.publish(follower.publish());
-                        }
-                        seat.follower = Some(follower);
-                        return;
-                    }
-                    Err(error) => break error,
-                }
-            };
-            if error.is_passing() {
-                seat.follower = Some(follower);
-                return;
-            }
-            if matches!(error, FeedError::StoreNotFound) {
-                self.forget(replica.store());
-                self.runtime.spawn_blocking(move || drop(follower));
-                return;
-            }
-            tracing::error!(
-                store = %replica.store(),
-                revision = %follower.position.revision,
-                error = &error as &dyn std::error::Error,
-                "the store cannot be followed any further and is loaded anew"
-            );
-            // Going back to the fork by undoing entries of the ring, instead of loading, would go
-            // here.
-            self.retire(replica, error);
-            self.runtime.spawn_blocking(move || drop(follower));
-        }
-        self.reload(replica, &mut seat).await;
-    }
-
-    /// One read of the log. Returns whether there is more.
-    async fn advance(&self, replica: &Replica, follower: &mut Follower) -> Result<bool, FeedError> {
-        let _turn = self.workers.acquire().await.map_err(|_| FeedError::ShuttingDown)?;
-        let asked = Instant::now();
-        let (entries, full) = self.source.read_after(follower.store, follower.position).await?;
-        if !entries.is_empty() {
-            let put = entries.iter().rev().find_map(|entry| entry.schema);
-            let schema = match put {
-                None => follower.schema.clone(),
-                Some(_) => self.schemas.in_force(&self.source, follower.store, put).await?,
-            };
-            follower.apply(entries, schema)?;
-            replica.publish(follower.publish());
-        }
-        if !full {
-            replica.prove(asked);
-        }
-        Ok(full)
-    }
-
-    async fn reload(&self, replica: &Replica, seat: &mut Seat) {
-        if seat.not_before.is_some_and(|moment| Instant::now() < moment) {
-            return;
-        }
-        match self.read(replica.store()).await {
-            Ok((mut follower, proved)) => {
-                *seat = Seat::default();
-                replica.prove(proved);
-                replica.publish(follower.publish());
-                tracing::info!(store = %replica.store(), revision = %follower.position.revision,
-                    "store loaded anew");
-                seat.follower = Some(follower);
-            }
-            Err(FeedError::StoreNotFound) => self.forget(replica.store()),
-            Err(error) => {
-                if seat.failures == 0 {
-                    tracing::error!(store = %replica.store(), error = &error as &dyn std::error::Error,
-                        "store cannot be loaded, trying again from time to time");
-                }
-                let pause = self.source.backoff(seat.failures);
-                seat.failures += 1;
-                seat.not_before = Some(Instant::now() + pause);
-                if !error.is_passing() {
-                    self.retire(replica, error);
-                }
-            }
-        }
-    }
-
     /// A store that is deleted or no longer wanted here.
     pub(super) fn forget(&self, store: StoreId) {
         if let Some(replica) = self.stores.remove(&store).and_then(|(_, loaded)| replica_of(&loaded)) {
@@ -290,9 +203,9 @@ pub(super) struct Seat {
     /// `None` while the store has to be loaded anew.
     pub(super) follower: Option<Follower>,
     /// How often that failed in a row.
-    failures: u32,
+    pub(super) failures: u32,
     /// When to try again.
-    not_before: Option<Instant>,
+    pub(super) not_before: Option<Instant>,
 }
 
 impl Seat {

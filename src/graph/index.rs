@@ -50,6 +50,12 @@ impl Index {
         Ok(())
     }
 
+    /// What a tuple carries; `None`: there is no such tuple.
+    #[must_use]
+    pub fn tuple(&self, key: &TupleKey) -> Option<Attributes> {
+        self.state.tuple(key)
+    }
+
     /// The tuples as they are now, for any number of readers.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

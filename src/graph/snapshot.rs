@@ -58,6 +58,12 @@ impl State {
         })
     }
 
+    /// What a tuple carries.
+    pub(super) fn tuple(&self, key: &TupleKey) -> Option<Attributes> {
+        let at = self.locate(key)?;
+        Some(self.carried(*self.forward.get(&at)?))
+    }
+
     /// The attributes behind what an edge carries.
     pub(super) fn carried(&self, carried: Carried) -> Attributes {
         carried
@@ -108,8 +114,7 @@ impl Snapshot {
     /// What a tuple carries; `None`: there is no such tuple.
     #[must_use]
     pub fn tuple(&self, key: &TupleKey) -> Option<Attributes> {
-        let at = self.0.locate(key)?;
-        Some(self.0.carried(*self.0.forward.get(&at)?))
+        self.0.tuple(key)
     }
 
     /// Every tuple, as stored, in no order that means anything.

@@ -87,9 +87,45 @@ async fn verified(
     zookie: Zookie,
     field: &'static str,
 ) -> Result<Arc<Published>, Error> {
-    let published = wait_for(call, replica, zookie.revision).await?;
-    let known = is_of_history(node, replica, &published, zookie.revision, zookie.write).await?;
-    if known { Ok(published) } else { Err(Error::HistoryLost { field }) }
+    let Zookie { revision, write, .. } = zookie;
+    let published = arrived(node, call, replica, revision, write, field).await?;
+    if is_of_history(node, replica, &published, revision, write).await? {
+        return Ok(published);
+    }
+    Err(history_lost(node, replica, revision, write, field))
+}
+
+/// Waits until memory has the revision that a write made. A write that is known to be lost is not
+/// waited for, whatever the number of its revision.
+async fn arrived(
+    node: &Node,
+    call: &Call,
+    replica: &Arc<Replica>,
+    revision: Revision,
+    write: [u8; 8],
+    field: &'static str,
+) -> Result<Arc<Published>, Error> {
+    match replica.at_least_of(revision, write, call.deadline.early().into_std()).await {
+        Err(FeedError::HistoryLost { .. }) => Err(history_lost(node, replica, revision, write, field)),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Says that a write is lost, and which revision before it was kept if that is known: whoever
+/// depends on the write goes on from there.
+fn history_lost(
+    node: &Node,
+    replica: &Replica,
+    revision: Revision,
+    write: [u8; 8],
+    field: &'static str,
+) -> Error {
+    let fork = replica.lost(revision, write).and_then(|lost| lost.fork);
+    let fork = fork.and_then(|fork| {
+        let tag = replica.write_tag(fork)?;
+        Some(Zookie::tagged(node.database(), replica.store(), fork, tag))
+    });
+    Error::HistoryLost { field, fork }
 }
 
 /// Whether a revision was made by the write of that tag, in the history memory follows. What
@@ -124,23 +160,34 @@ async fn exactly(
     write: [u8; 8],
     field: &'static str,
 ) -> Result<At, Error> {
-    wait_for(call, replica, revision).await?;
+    let published = arrived(node, call, replica, revision, write, field).await?;
+    // Before whether it can still be reached: what is lost is lost, however long ago.
+    if published.write_tag(revision).is_some_and(|known| known != write) {
+        return Err(history_lost(node, replica, revision, write, field));
+    }
     // Its schema may have to be read from the record.
-    let replica = Arc::clone(replica);
-    let at = match node.in_background(async move { replica.at(revision).await }).await? {
+    let memory = Arc::clone(replica);
+    let at = match node.in_background(async move { memory.at(revision).await }).await? {
         // Memory had it a moment ago: it was rewound since.
         Err(FeedError::Behind { .. }) => return Err(Error::Feed(FeedError::HistoryDiverged)),
         outcome => outcome?,
     };
-    if at.write_tag == write { Ok(at) } else { Err(Error::HistoryLost { field }) }
+    if at.write_tag == write { Ok(at) } else { Err(history_lost(node, replica, revision, write, field)) }
 }
 
 /// Everything acknowledged before the call: what the database says now, and then in memory. The
 /// question to the database starts after the call arrived.
 pub async fn newest(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<At, Error> {
-    let (feed, store) = (Arc::clone(node.feed()), replica.store());
-    let head = node.in_background(async move { feed.head(store).await }).await??;
-    Ok(At::from(wait_for(call, replica, head.revision).await?))
+    loop {
+        let (feed, store) = (Arc::clone(node.feed()), replica.store());
+        let head = node.in_background(async move { feed.head(store).await }).await??;
+        let published = wait_for(call, replica, head.revision).await?;
+        // The number is there; if another write has it, the history forked since the question, and
+        // is asked again. The deadline of the call ends it.
+        if published.write_tag(head.revision).is_none_or(|known| known == head.write_id.tag()) {
+            return Ok(At::from(published));
+        }
+    }
 }
 
 /// The revision a cursor is pinned to, on whichever node the next page is asked.

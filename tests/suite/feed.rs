@@ -1,5 +1,6 @@
 //! The feed against a real record on SQLite, with the faults a database has.
 
+mod forks;
 mod harness;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use relata::datastore::Datastore;
 use relata::datastore::postgres::{Postgres, PostgresSettings};
 use relata::feed::{Feed, FeedError, FeedSettings, Published, Replica};
 use relata::graph::Snapshot;
-use relata::metrics::Metrics;
+use relata::metrics::{Divergence, Metrics};
 use relata::revision::{Revision, StoreId, WriteId};
 use relata::time::Timestamp;
 
@@ -25,6 +26,12 @@ fn held(snapshot: &Snapshot) -> BTreeSet<String> {
 
 async fn at_least(replica: &Replica, revision: Revision) -> Arc<Published> {
     replica.at_least(revision, Instant::now() + Duration::from_secs(20)).await.expect("the revision arrives")
+}
+
+/// How often memory went back to a fork, and how often a fork made it load anew.
+fn forks(metrics: &Metrics) -> (u64, u64) {
+    let divergences = &metrics.feed.divergences;
+    (divergences.of(Divergence::Rewound).get(), divergences.of(Divergence::Reloaded).get())
 }
 
 /// Waits for a revision through times in which the replica does not answer.
@@ -260,9 +267,10 @@ async fn a_lost_suffix_is_noticed_and_the_new_history_served() {
     let lost = record.write("+doc:lost#owner@user:ann").await;
     let ahead = record.write("+doc:lost-too#owner@user:ann").await.revision;
 
-    let faults = record.faults();
-    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Metrics::new());
+    let (faults, metrics) = (record.faults(), Metrics::new());
+    let feed = Feed::start(Arc::clone(&faults) as Arc<dyn Datastore>, quick(), Arc::clone(&metrics));
     let replica = feed.replica(record.store).await.expect("a store");
+    let pages = faults.pages.load(Ordering::SeqCst);
     assert_eq!(replica.published().expect("serving").revision, ahead);
     assert!(replica.recognises(lost.revision, lost.write_id.tag()).await.expect("an answer"));
 
@@ -279,6 +287,8 @@ async fn a_lost_suffix_is_noticed_and_the_new_history_served() {
     let published = at_least(&replica, Revision(8)).await;
     assert_eq!(held(&published.snapshot), copy.tuples().await);
     assert!(!replica.recognises(lost.revision, lost.write_id.tag()).await.expect("an answer"));
+    assert_eq!(forks(&metrics), (1, 0), "went back, did not load");
+    assert_eq!(faults.pages.load(Ordering::SeqCst), pages, "no tuple was read again");
     feed.shutdown().await;
 }
 

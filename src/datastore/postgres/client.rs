@@ -192,6 +192,15 @@ impl Datastore for Postgres {
         self.told(reads::log(&self.feed, store, from, limit).await).await
     }
 
+    async fn write_ids(
+        &self,
+        store: StoreId,
+        from: Revision,
+        limit: u32,
+    ) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
+        self.told(reads::write_ids(&self.feed, store, from, limit).await).await
+    }
+
     async fn tuples(
         &self,
         store: StoreId,

@@ -169,6 +169,32 @@ pub(super) async fn log(
     Ok(entries.into_iter().map(|(entry, _)| entry).collect())
 }
 
+/// Revisions of a live store and the writes that made them.
+pub(super) async fn write_ids(
+    lane: &Arc<Lane>,
+    store: StoreId,
+    from: Revision,
+    limit: u32,
+) -> Result<Vec<(Revision, WriteId)>, Failure> {
+    let rows = lane
+        .talk(move |session| {
+            Box::pin(async move {
+                let statement = "SELECT revision, write_id FROM relata.revision
+                                 WHERE store = $1 AND revision >= $2
+                                 AND EXISTS (SELECT FROM relata.store WHERE id = $1 AND deleted_at IS NULL)
+                                 ORDER BY revision LIMIT $3";
+                let query = sqlx::query(statement).bind(store.0).bind(number(from)).bind(i64::from(limit));
+                session.rows(query).await
+            })
+        })
+        .await?;
+    let read = |row| {
+        let mut columns = Columns::of(row);
+        Ok((columns.revision()?, WriteId(columns.next()?)))
+    };
+    rows.iter().map(read).collect()
+}
+
 fn read_log_row(row: &PgRow, entries: &mut Vec<(LogEntry, i32)>) -> Result<(), Failure> {
     let mut columns = Columns::of(row);
     columns.skip(1);

@@ -186,6 +186,15 @@ impl Datastore for Sqlite {
         self.read(move |snapshot| read::log(snapshot, store, from, limit)).await
     }
 
+    async fn write_ids(
+        &self,
+        store: StoreId,
+        from: Revision,
+        limit: u32,
+    ) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
+        self.read(move |snapshot| read::write_ids(snapshot, store, from, limit)).await
+    }
+
     async fn tuples(
         &self,
         store: StoreId,

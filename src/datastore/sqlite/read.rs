@@ -124,6 +124,25 @@ fn changes(snapshot: &Connection, store: StoreId, revision: Revision) -> Result<
     Ok(changes)
 }
 
+/// Revisions of a live store and the writes that made them.
+pub(super) fn write_ids(
+    snapshot: &Connection,
+    store: StoreId,
+    from: Revision,
+    limit: u32,
+) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
+    let sql = "SELECT revision, write_id FROM revision WHERE store = ?1 AND revision >= ?2 \
+               AND EXISTS (SELECT 1 FROM store WHERE id = ?1 AND deleted_at IS NULL) \
+               ORDER BY revision LIMIT ?3";
+    let mut statement = snapshot.prepare_cached(sql).map_err(failed)?;
+    let mut found = statement.query(params![bytes(store), number(from), limit]).map_err(failed)?;
+    let mut write_ids = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        write_ids.push((rows::revision(row, 0)?, rows::write_id(row, 1)?));
+    }
+    Ok(write_ids)
+}
+
 /// One schema version.
 pub(super) fn schema(
     snapshot: &Connection,

@@ -32,8 +32,9 @@ pub enum Error {
     DuplicateTuple { list: &'static str, first: usize, second: usize, key: Box<TupleKey> },
     /// A zookie cannot be used here.
     Zookie { field: &'static str, source: ZookieError },
-    /// A zookie is of a history that is gone.
-    HistoryLost { field: &'static str },
+    /// A zookie or cursor is of a history that is gone; `fork` is the newest revision before it
+    /// that was kept, if it is known.
+    HistoryLost { field: &'static str, fork: Option<Zookie> },
     /// A zookie is still ahead of the database after waiting.
     ZookieAhead { asked: Revision, newest: Revision },
     /// A cursor cannot be used here.

@@ -124,12 +124,18 @@ impl Error {
                 };
                 Row::new(InvalidArgument, reason, source.to_string()).at(*field)
             }
-            Self::HistoryLost { field } => Row::new(
-                FailedPrecondition,
-                Reason::ZookieHistoryLost,
-                "the write this zookie names was lost when the database failed over or was restored; read again without it and repair what depends on it",
-            )
-            .with("field", field),
+            Self::HistoryLost { field, fork } => {
+                let row = Row::new(
+                    FailedPrecondition,
+                    Reason::ZookieHistoryLost,
+                    "the write this zookie names was lost when the database failed over or was restored; read again without it and repair what depends on it",
+                )
+                .with("field", field);
+                match fork {
+                    Some(fork) => row.with("zookie", fork),
+                    None => row,
+                }
+            }
             Self::ZookieAhead { asked, newest } => Row::new(
                 Unavailable,
                 Reason::ZookieAhead,
@@ -367,6 +373,9 @@ fn feed_row(error: &FeedError) -> Row {
         FeedError::StoreNotFound => Row::new(Code::NotFound, Reason::StoreNotFound, message),
         FeedError::HistoryDiverged => {
             Row::new(Code::Unavailable, Reason::HistoryDiverged, message).retry(SOON)
+        }
+        FeedError::HistoryLost { .. } => {
+            Row::new(Code::FailedPrecondition, Reason::ZookieHistoryLost, message)
         }
         FeedError::Reloading => Row::new(Code::Unavailable, Reason::StoreLoading, message).retry(SOON),
         FeedError::Behind { wanted, newest } => Error::ZookieAhead { asked: *wanted, newest: *newest }.row(),

@@ -123,7 +123,18 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
             Reason::ZookieOtherDatabase,
             "after",
         ),
-        (Error::HistoryLost { field: "after" }, FailedPrecondition, Reason::ZookieHistoryLost, ""),
+        (
+            Error::HistoryLost { field: "after", fork: Some(zookie) },
+            FailedPrecondition,
+            Reason::ZookieHistoryLost,
+            "",
+        ),
+        (
+            Error::HistoryLost { field: "after", fork: None },
+            FailedPrecondition,
+            Reason::ZookieHistoryLost,
+            "",
+        ),
         (
             Error::ZookieAhead { asked: Revision(9), newest: Revision(7) },
             Unavailable,
@@ -198,6 +209,7 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (condition(ErrorCause::Fuel), ResourceExhausted, Reason::LimitExceeded, ""),
         (feed(FeedError::StoreNotFound), NotFound, Reason::StoreNotFound, ""),
         (feed(FeedError::HistoryDiverged), Unavailable, Reason::HistoryDiverged, ""),
+        (feed(FeedError::HistoryLost { fork: None }), FailedPrecondition, Reason::ZookieHistoryLost, ""),
         (feed(FeedError::Reloading), Unavailable, Reason::StoreLoading, ""),
         (
             feed(FeedError::Behind { wanted: Revision(9), newest: Revision(7) }),

@@ -146,7 +146,7 @@ fn refused(error: PageError, pin: &Pin) -> Error {
     match error {
         PageError::OutOfReach { .. } => Error::Feed(FeedError::OutOfRange { revision: pin.revision }),
         // The revision was there when the list began.
-        PageError::Ahead { .. } => Error::HistoryLost { field: "cursor" },
+        PageError::Ahead { .. } => Error::HistoryLost { field: "cursor", fork: None },
         PageError::Datastore(error) => Error::Record(error),
     }
 }

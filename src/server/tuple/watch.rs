@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::try_unfold;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::datastore::LogEntry;
+use crate::datastore::{DatastoreError, LogEntry};
 use crate::feed::{FeedError, Published, Replica};
 use crate::proto;
 use crate::proto::tuple_change::Operation;
@@ -30,6 +31,8 @@ use crate::tuple::TypeName;
 const BATCH: u32 = 1_000;
 /// Revisions without anything to show that may go by without a checkpoint.
 const SILENT: u32 = 1_000;
+/// How long a stream waits for memory to notice that the database has another history.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Revisions shown that are remembered to find the fork in, should the history be lost.
 const REMEMBERED: usize = 1_024;
 pub(super) async fn watch(
@@ -55,6 +58,7 @@ pub(super) async fn watch(
     let mut watching = Watching {
         shown: VecDeque::from([(revision, tag)]),
         entries: VecDeque::new(),
+        breaks: replica.breaks(),
         messages: VecDeque::new(),
         silent: 0,
         next_checkpoint: Instant::now() + node.config().watch_checkpoint,
@@ -85,8 +89,10 @@ struct Watching {
     stopping: watch::Receiver<bool>,
     /// The last revisions gone by, the newest last; never empty.
     shown: VecDeque<(Revision, [u8; 8])>,
-    /// Revisions known and not yet shown.
+    /// Revisions known and not yet shown, and how often the node's copy had stopped answering when
+    /// they became known.
     entries: VecDeque<Arc<LogEntry>>,
+    breaks: u64,
     /// Messages made and not yet taken.
     messages: VecDeque<proto::WatchResponse>,
     /// Revisions gone by since the last message.
@@ -104,16 +110,27 @@ impl Watching {
             if let Some(message) = self.messages.pop_front() {
                 return Ok(message);
             }
+            let breaks = self.replica.breaks();
+            if breaks != std::mem::replace(&mut self.breaks, breaks) {
+                // The database may have lost what a slow reader has not yet taken.
+                self.entries.clear();
+            }
             if let Some(entry) = self.entries.pop_front() {
                 self.show(&entry);
                 continue;
             }
-            if let Some(published) = self.standing()? {
-                self.verify(&published).await?;
-                if published.revision > self.position().0 {
-                    self.fetch(&published).await?;
-                    continue;
+            let Some(published) = self.standing()? else {
+                // Nor a checkpoint: what was shown last may be lost.
+                tokio::select! {
+                    _ = self.news.changed() => {}
+                    _ = self.stopping.wait_for(|stop| *stop) => {}
                 }
+                continue;
+            };
+            self.verify(&published).await?;
+            if published.revision > self.position().0 {
+                self.fetch(&published).await?;
+                continue;
             }
             if self.silent > 0 || self.next_checkpoint <= Instant::now() {
                 self.messages.push_back(self.checkpoint());
@@ -186,15 +203,43 @@ impl Watching {
             self.entries.extend(entries);
             return Ok(());
         }
-        let store = self.replica.store();
-        let entries = self
-            .node
-            .ask(move |record| async move { record.log(store, position.next(), BATCH).await })
-            .await?;
+        let Some(entries) = self.continuation().await? else {
+            // The database has left the history that memory still has. Once memory follows, it is
+            // seen whether what was shown counts.
+            self.node.feed().hint(self.replica.store());
+            let _ = timeout(PATIENCE, self.news.changed()).await;
+            return Ok(());
+        };
         // What is newer than memory has not been verified to continue it.
         let known = entries.into_iter().filter(|entry| entry.revision <= published.revision);
         self.entries.extend(known.map(Arc::new));
         Ok(())
+    }
+
+    /// The next revisions in the log; `None`: they do not follow what was shown.
+    async fn continuation(&self) -> Result<Option<Vec<LogEntry>>, Error> {
+        let (store, (position, tag)) = (self.replica.store(), self.position());
+        let log =
+            |from: Revision| self.node.ask(move |record| async move { record.log(store, from, BATCH).await });
+        if position == Revision::ZERO {
+            return log(position.next()).await.map(Some);
+        }
+        // A number alone does not say that the log goes on from what was shown.
+        match log(position).await {
+            Ok(mut entries) => {
+                let first = entries.first().map(|entry| (entry.revision, entry.write_id.tag()));
+                if first != Some((position, tag)) {
+                    return Ok(None);
+                }
+                entries.remove(0);
+                if entries.is_empty() { log(position.next()).await.map(Some) } else { Ok(Some(entries)) }
+            }
+            // The revision itself is the last one that is no longer kept.
+            Err(Error::Record(DatastoreError::Trimmed { floor })) if floor == position.next() => {
+                log(floor).await.map(Some)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Turns one revision into messages, or passes over it.

@@ -134,6 +134,7 @@ impl Record {
             hide_revision: AtomicU64::new(0),
             pages: AtomicU64::new(0),
             hold: Mutex::new(None),
+            next: Mutex::new(None),
         })
     }
 
@@ -246,12 +247,19 @@ pub struct Faults {
     /// Pages of tuples read.
     pub pages: AtomicU64,
     hold: Mutex<Option<Arc<HeldBack>>>,
+    /// Another database, and the queries it still waits for.
+    next: Mutex<Option<(u32, Arc<dyn Datastore>)>>,
 }
 
 impl Faults {
     /// From now on another database answers.
     pub fn replace(&self, datastore: Arc<dyn Datastore>) {
         *self.inner.lock().unwrap() = datastore;
+    }
+
+    /// After so many more queries another database answers.
+    pub fn replace_after(&self, queries: u32, datastore: Arc<dyn Datastore>) {
+        *self.next.lock().unwrap() = Some((queries, datastore));
     }
 
     /// The next head query is read at once but answered only when told.
@@ -265,7 +273,14 @@ impl Faults {
         if self.down.load(Ordering::SeqCst) {
             return Err(DatastoreError::Unavailable(anyhow::anyhow!("pulled the plug")));
         }
-        Ok(Arc::clone(&self.inner.lock().unwrap()))
+        let mut inner = self.inner.lock().unwrap();
+        let mut next = self.next.lock().unwrap();
+        match next.take() {
+            Some((0, other)) => *inner = other,
+            Some((queries, other)) => *next = Some((queries - 1, other)),
+            None => {}
+        }
+        Ok(Arc::clone(&inner))
     }
 }
 
@@ -347,6 +362,15 @@ impl Datastore for Faults {
             entries.retain(|entry| entry.revision.0 != hidden);
         }
         Ok(entries)
+    }
+
+    async fn write_ids(
+        &self,
+        store: StoreId,
+        from: Revision,
+        limit: u32,
+    ) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
+        self.inner()?.write_ids(store, from, limit).await
     }
 
     async fn tuples(
