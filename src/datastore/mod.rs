@@ -24,6 +24,7 @@ pub mod decide;
 pub mod encoding;
 mod error;
 mod filter;
+mod keys;
 pub mod page;
 pub mod postgres;
 pub mod sqlite;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 pub use error::{DatastoreError, GroupError};
 pub use filter::{Expectation, Precondition, TupleFilter};
+pub use keys::{KeyDigest, KeyFilter, KeyId, KeysStamp, LiveKey, LiveKeys, NewKey, StoredKey};
 pub use stored::{Change, Head, Identity, LogEntry, SchemaId, Store, StoredSchema, TuplePage};
 pub use write::{Action, Committed, Idempotency, Outcome, Update, Write, WriteError};
 
@@ -84,6 +86,25 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
 
     /// Marks a store deleted; its rows are removed later.
     async fn delete_store(&self, id: StoreId) -> Result<(), DatastoreError>;
+
+    /// Stores an API key, by its digest.
+    async fn create_key(&self, key: NewKey) -> Result<StoredKey, DatastoreError>;
+
+    /// Takes a key back for ever; `None` if there is none of that id. The first to do so stays
+    /// the one who did.
+    async fn revoke_key(&self, id: &KeyId, by: &str) -> Result<Option<StoredKey>, DatastoreError>;
+
+    /// Keys by name and id, after one, at most `limit`.
+    async fn keys(
+        &self,
+        filter: &KeyFilter,
+        after: Option<&(Arc<str>, KeyId)>,
+        limit: u32,
+    ) -> Result<Vec<StoredKey>, DatastoreError>;
+
+    /// All keys that a call may present, in one snapshot; `None` if they are still those of the
+    /// stamp.
+    async fn live_keys(&self, known: Option<KeysStamp>) -> Result<Option<LiveKeys>, DatastoreError>;
 
     /// Commits a group of writes of one store in one transaction, decided in order by
     /// [`decide::decide`]; one outcome for each write. The error is the whole group's.

@@ -10,10 +10,10 @@ use tokio::task::AbortHandle;
 use super::failure::Failure;
 use super::lane::{Lane, Planning};
 use super::notify::{Notifier, listen};
-use super::{PostgresSettings, commit, migrate, reads, stores};
+use super::{PostgresSettings, commit, keys, migrate, reads, stores};
 use crate::datastore::{
-    Datastore, DatastoreError, GroupError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema,
-    TupleFilter, TuplePage, Write,
+    Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry,
+    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Write,
 };
 use crate::metrics::{self, Metrics};
 use crate::revision::{Revision, StoreId, WriteId};
@@ -166,6 +166,28 @@ impl Datastore for Postgres {
 
     async fn delete_store(&self, id: StoreId) -> Result<(), DatastoreError> {
         self.told(stores::delete(&self.general, id).await).await
+    }
+
+    async fn create_key(&self, key: NewKey) -> Result<StoredKey, DatastoreError> {
+        self.told(keys::create(&self.general, key).await).await
+    }
+
+    async fn revoke_key(&self, id: &KeyId, by: &str) -> Result<Option<StoredKey>, DatastoreError> {
+        self.told(keys::revoke(&self.general, id, by).await).await
+    }
+
+    async fn keys(
+        &self,
+        filter: &KeyFilter,
+        after: Option<&(Arc<str>, KeyId)>,
+        limit: u32,
+    ) -> Result<Vec<StoredKey>, DatastoreError> {
+        self.told(keys::list(&self.general, filter, after, limit).await).await
+    }
+
+    /// On the lane of the feed, like everything that a node must know to go on.
+    async fn live_keys(&self, known: Option<KeysStamp>) -> Result<Option<LiveKeys>, DatastoreError> {
+        self.told(keys::live(&self.feed, known).await).await
     }
 
     async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError> {

@@ -18,8 +18,10 @@ use crate::datastore::{DatastoreError, Identity};
 use crate::revision::DatabaseId;
 
 /// The migrations in order: version, name, text. Never edit one that was released.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "record", include_str!("../../../migrations/postgres/0001_record.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "record", include_str!("../../../migrations/postgres/0001_record.sql")),
+    (2, "keys", include_str!("../../../migrations/postgres/0002_keys.sql")),
+];
 
 /// The version this binary works with.
 pub(super) const NEEDED: i64 = match MIGRATIONS.last() {

@@ -6,6 +6,7 @@
 //! lane      connections: who may use how many, when one is kept, when dropped
 //! commit    one group of writes, one transaction, four round trips
 //! reads     heads, the log, tuples, schemas, stores: each one statement, hence one snapshot
+//! keys      API keys
 //! notify    hints between nodes
 //! migrate   tables and their version
 //! rows      rows into domain values
@@ -15,6 +16,7 @@
 mod client;
 mod commit;
 mod failure;
+mod keys;
 mod lane;
 mod migrate;
 mod notify;

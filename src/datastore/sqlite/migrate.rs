@@ -12,7 +12,10 @@ use super::{DatastoreError, Identity, file};
 use crate::revision::DatabaseId;
 
 /// In order; never changed once released, only added to.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_record.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_record.sql"),
+    include_str!("../../../migrations/sqlite/0002_keys.sql"),
+];
 
 /// Marks a file as Relata's: "Rlta".
 const APPLICATION_ID: i64 = 0x526c_7461;
@@ -154,18 +157,19 @@ mod tests {
             "the tables of the record"
         );
 
-        let [first] = MIGRATIONS else { panic!("this test knows one migration") };
-        let broken = [first, "CREATE TABLE more (id INTEGER) STRICT; CREATE TABLE tuple (id INTEGER);"];
+        let with = |next| [MIGRATIONS, &[next]].concat();
+        let broken = with("CREATE TABLE more (id INTEGER) STRICT; CREATE TABLE tuple (id INTEGER);");
         run(&mut connection, &broken).expect_err("the table exists");
         assert_eq!(tables(&connection), made, "all or nothing");
-        run(&mut connection, &[first, "CREATE TABLE more (id INTEGER) STRICT;"]).expect("upgraded");
+        run(&mut connection, &with("CREATE TABLE more (id INTEGER) STRICT;")).expect("upgraded");
         assert_eq!(tables(&connection).len(), made.len() + 1);
         let after = identity(&connection).expect("an identity");
         assert_eq!((after.database, after.cursor_keys), (before.database, before.cursor_keys));
 
         let newer = [ensure(&mut connection), migrate(&mut connection)];
         for error in newer {
-            assert!(matches!(error, Err(DatastoreError::TooNew { found: 2, known: 1 })), "{error:?}");
+            let Err(DatastoreError::TooNew { found, known }) = error else { panic!("{error:?}") };
+            assert_eq!((found, known), (needed() + 1, needed()));
         }
     }
 

@@ -14,10 +14,12 @@
 //! | [`read`] | heads, log and schemas |
 //! | [`scan`] | pages of tuples by filter |
 //! | [`stores`] | stores |
+//! | [`keys`] | API keys |
 //! | [`rows`] | columns from and to values, errors |
 
 mod commit;
 mod file;
+mod keys;
 mod migrate;
 mod read;
 mod rows;
@@ -35,8 +37,8 @@ use tokio::sync::broadcast;
 use self::file::DatabaseFile;
 use self::threads::Threads;
 use super::{
-    Datastore, DatastoreError, GroupError, Head, Identity, LogEntry, Outcome, SchemaId, Store, StoredSchema,
-    TupleFilter, TuplePage, Write,
+    Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry,
+    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Write,
 };
 use crate::metrics::Metrics;
 use crate::revision::{Revision, StoreId, WriteId};
@@ -155,6 +157,29 @@ impl Datastore for Sqlite {
 
     async fn delete_store(&self, id: StoreId) -> Result<(), DatastoreError> {
         self.write(move |connection| stores::delete(connection, id)).await
+    }
+
+    async fn create_key(&self, key: NewKey) -> Result<StoredKey, DatastoreError> {
+        self.write(move |connection| keys::create(connection, &key)).await
+    }
+
+    async fn revoke_key(&self, id: &KeyId, by: &str) -> Result<Option<StoredKey>, DatastoreError> {
+        let (id, by) = (id.clone(), by.to_owned());
+        self.write(move |connection| keys::revoke(connection, &id, &by)).await
+    }
+
+    async fn keys(
+        &self,
+        filter: &KeyFilter,
+        after: Option<&(Arc<str>, KeyId)>,
+        limit: u32,
+    ) -> Result<Vec<StoredKey>, DatastoreError> {
+        let (filter, after) = (filter.clone(), after.cloned());
+        self.read(move |snapshot| keys::list(snapshot, &filter, after.as_ref(), limit)).await
+    }
+
+    async fn live_keys(&self, known: Option<KeysStamp>) -> Result<Option<LiveKeys>, DatastoreError> {
+        self.read(move |snapshot| keys::live(snapshot, known)).await
     }
 
     async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError> {

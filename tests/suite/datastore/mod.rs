@@ -8,6 +8,7 @@ mod committer;
 mod corruption;
 mod durability;
 mod fixture;
+mod keys;
 mod log;
 mod pinned;
 mod reads;
@@ -68,6 +69,13 @@ on_both_databases! {
         a_deleted_store_is_gone_and_its_name_is_free,
         migrating_again_changes_nothing,
         a_copy_gets_an_identity_of_its_own;
+    keys:
+        a_key_is_live_until_it_is_revoked,
+        keys_are_listed_by_name_and_id,
+        an_expired_key_is_not_live,
+        a_stamp_is_never_given_twice,
+        keys_outlive_a_restart_on_every_node,
+        a_digest_does_not_print;
     committer:
         writers_on_all_nodes_leave_one_gapless_history,
         a_hundred_conflicting_writes_are_some_serial_order,

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use relata::datastore::sqlite::Sqlite;
 use relata::datastore::{
-    Action, Committed, Datastore, DatastoreError, GroupError, Head, Identity, LogEntry, Outcome, SchemaId,
-    Store, StoredSchema, TupleFilter, TuplePage, Update, Write,
+    Action, Committed, Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp,
+    LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage,
+    Update, Write,
 };
 use relata::feed::FeedSettings;
 use relata::graph::{Ordinal, QuestionView, View};
@@ -328,6 +329,27 @@ impl Datastore for Faults {
 
     async fn delete_store(&self, id: StoreId) -> Result<(), DatastoreError> {
         self.inner()?.delete_store(id).await
+    }
+
+    async fn create_key(&self, key: NewKey) -> Result<StoredKey, DatastoreError> {
+        self.inner()?.create_key(key).await
+    }
+
+    async fn revoke_key(&self, id: &KeyId, by: &str) -> Result<Option<StoredKey>, DatastoreError> {
+        self.inner()?.revoke_key(id, by).await
+    }
+
+    async fn keys(
+        &self,
+        filter: &KeyFilter,
+        after: Option<&(Arc<str>, KeyId)>,
+        limit: u32,
+    ) -> Result<Vec<StoredKey>, DatastoreError> {
+        self.inner()?.keys(filter, after, limit).await
+    }
+
+    async fn live_keys(&self, known: Option<KeysStamp>) -> Result<Option<LiveKeys>, DatastoreError> {
+        self.inner()?.live_keys(known).await
     }
 
     async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError> {
