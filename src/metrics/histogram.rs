@@ -1,13 +1,14 @@
-//! Histograms of whole numbers. Recording is one comparison per bucket and two additions, without
-//! a lock: every shard records into the same ones with every call.
+//! Histograms of whole numbers. Recording is a search for the bucket and two additions, without a
+//! lock and without touching what other threads touch: every shard records with every call.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
+
+use super::cells::Cells;
 
 /// Bounds for what a caller waits for, in seconds.
 const LATENCIES: &[Duration] = &[
@@ -51,41 +52,41 @@ const LONG: &[Duration] = &[
 
 /// How often each range of values came up, and their sum.
 struct Buckets {
-    /// Upper bounds, ascending; what exceeds the last counts only in the last of `counts`.
+    /// Upper bounds, ascending; what exceeds the last counts only in the last of the counts.
     bounds: Box<[u64]>,
-    counts: Box<[AtomicU64]>,
-    sum: AtomicU64,
+    /// A count for each bound, one for what exceeds them all, and the sum.
+    cells: Cells,
 }
 
 impl Buckets {
     fn new(bounds: impl IntoIterator<Item = u64>) -> Self {
         let bounds: Box<[u64]> = bounds.into_iter().collect();
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, counts, sum: AtomicU64::new(0) }
+        let cells = Cells::new(bounds.len() + 2);
+        Self { bounds, cells }
     }
 
     fn observe(&self, value: u64) {
         let place = self.bounds.partition_point(|bound| *bound < value);
-        if let Some(count) = self.counts.get(place) {
-            count.fetch_add(1, Ordering::Relaxed);
-            self.sum.fetch_add(value, Ordering::Relaxed);
-        }
+        self.cells.add([(place, 1), (self.bounds.len() + 1, value)]);
+    }
+
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        (0..=self.bounds.len()).map(|place| self.cells.read(place))
     }
 
     fn count(&self) -> u64 {
-        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.counts().sum()
     }
 
     fn sum(&self) -> u64 {
-        self.sum.load(Ordering::Relaxed)
+        self.cells.read(self.bounds.len() + 1)
     }
 
     /// Each count is read once, so that the total agrees with the buckets while others record.
     #[expect(clippy::cast_precision_loss, reason = "a sum of more than 2^53 may be a little off")]
     fn encode(&self, mut encoder: MetricEncoder<'_>, unit: f64) -> fmt::Result {
         let bounds = self.bounds.iter().map(|bound| *bound as f64 / unit).chain([f64::INFINITY]);
-        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.counts()).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         encoder.encode_histogram::<NoLabelSet>(self.sum() as f64 / unit, count, &buckets, None)
     }
@@ -234,8 +235,7 @@ mod tests {
         for size in [0, 1, 2, 3, 10, 11, u64::from(u32::MAX)] {
             sizes.observe(size);
         }
-        let counts: Vec<u64> = sizes.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        assert_eq!(counts, [2, 1, 1, 1, 2]);
+        assert_eq!(sizes.0.counts().collect::<Vec<_>>(), [2, 1, 1, 1, 2]);
         assert_eq!((sizes.count(), sizes.sum()), (7, 27 + u64::from(u32::MAX)));
     }
 

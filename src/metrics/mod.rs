@@ -25,6 +25,7 @@
 //! nothing is looked up by its labels, and nothing takes a lock.
 
 mod access;
+mod cells;
 mod database;
 mod declare;
 mod feed;
@@ -52,8 +53,8 @@ pub use histogram::{Durations, Sizes};
 pub use label::{By, Label, Outcome};
 pub use memory::{IdState, LoadOutcome, Memory, MemoryClass};
 pub use record::{GroupOutcome, InDoubt, Record, WriteOutcome};
-pub use requests::{Code, Method, MethodKind, Requests, Running, Vocabulary};
-pub use searches::{Place, Search, Searches};
+pub use requests::{Code, MethodKind, Recorder, Requests, Running, Vocabulary};
+pub use searches::{Search, Searches};
 pub use traces::Traces;
 pub use upkeep::{Task, Upkeep};
 
@@ -89,12 +90,12 @@ impl Metrics {
     /// Metrics that know no methods: for a part that is used without a server.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Self::of(Vocabulary::default())
+        Self::of(&Vocabulary::default())
     }
 
     /// Metrics of a server with these methods and reasons.
     #[must_use]
-    pub fn of(vocabulary: Vocabulary) -> Arc<Self> {
+    pub fn of(vocabulary: &Vocabulary) -> Arc<Self> {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("relata_build", "The version of Relata that runs", build);
@@ -115,7 +116,7 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// All of it as text in the OpenMetrics format.
+    /// All of it as text in the `OpenMetrics` format.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(64 << 10);

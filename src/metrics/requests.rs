@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use super::Metrics;
+use super::cells::Cells;
 use super::declare::{Counter, Gauge, family};
 use super::histogram::Durations;
-use super::label::{By, Label as _, labels};
+use super::label::{Label as _, labels};
 
 labels! {
     /// The codes of gRPC, in the order of their numbers.
@@ -89,86 +93,104 @@ const UNKNOWN_METHOD: &str = "unknown";
 /// Calls, by method, code and reason.
 #[derive(Debug)]
 pub struct Requests {
-    methods: HashMap<Box<str>, Arc<Method>, foldhash::fast::RandomState>,
-    unknown: Arc<Method>,
+    methods: Arc<Methods>,
     reasons: HashMap<&'static str, Counter, foldhash::fast::RandomState>,
     other_reason: Counter,
 }
 
+#[derive(Debug)]
+struct Methods {
+    /// The index of a method by its path, `/package.Service/Method`.
+    paths: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
+    known: Vec<Method>,
+    /// All paths that name no method share it.
+    unknown: Method,
+}
+
+impl Methods {
+    fn new(named: &[(String, MethodKind)]) -> Self {
+        let paths = named.iter().enumerate().map(|(index, (name, _))| (format!("/{name}").into(), index));
+        Self {
+            paths: paths.collect(),
+            known: named.iter().map(|(name, kind)| Method::new(name, *kind)).collect(),
+            unknown: Method::new(UNKNOWN_METHOD, MethodKind::Single),
+        }
+    }
+
+    fn index(&self, path: &str) -> Option<usize> {
+        self.paths.get(path).copied()
+    }
+
+    fn at(&self, index: Option<usize>) -> &Method {
+        index.and_then(|index| self.known.get(index)).unwrap_or(&self.unknown)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Method> {
+        self.known.iter().chain([&self.unknown])
+    }
+}
+
 /// The metrics of one method.
 #[derive(Debug)]
-pub struct Method {
+struct Method {
     name: Box<str>,
     kind: MethodKind,
-    /// Calls that have ended, by code.
-    pub ended: By<Code, Counter>,
-    /// How long they took.
-    pub seconds: Durations,
-    /// Calls that have not ended.
-    pub running: Gauge,
+    /// How long calls took.
+    seconds: Durations,
+    /// Calls that have ended by the index of their code, then those that have not ended.
+    calls: Cells,
+}
+
+/// After the codes.
+const RUNNING: usize = Code::ALL.len();
+
+impl Method {
+    fn new(name: &str, kind: MethodKind) -> Self {
+        Self { name: name.into(), kind, seconds: Durations::of_calls(), calls: Cells::new(RUNNING + 1) }
+    }
+
+    fn running(&self) -> i64 {
+        self.calls.read(RUNNING).cast_signed()
+    }
 }
 
 impl Requests {
-    pub(super) fn register(registry: &mut Registry, vocabulary: Vocabulary) -> Self {
-        let method = |name: &str, kind| {
-            Arc::new(Method {
-                name: name.into(),
-                kind,
-                ended: By::default(),
-                seconds: Durations::of_calls(),
-                running: Gauge::default(),
-            })
+    pub(super) fn register(registry: &mut Registry, vocabulary: &Vocabulary) -> Self {
+        let methods = Arc::new(Methods::new(&vocabulary.methods));
+        let mut of_methods = |name, help, pick| {
+            family(registry, name, help, OfMethods { methods: Arc::clone(&methods), pick });
         };
-        let methods: Vec<Arc<Method>> =
-            vocabulary.methods.iter().map(|(name, kind)| method(name, *kind)).collect();
-        let unknown = method(UNKNOWN_METHOD, MethodKind::Single);
-        let all: Arc<[Arc<Method>]> = methods.iter().chain([&unknown]).map(Arc::clone).collect();
-        family(
-            registry,
+        of_methods(
             "relata_requests",
             "Calls that have ended, by method and code; a code is shown once it has come up",
-            OfMethods { methods: Arc::clone(&all), pick: Pick::Ended },
+            Pick::Ended,
         );
-        family(
-            registry,
+        of_methods(
             "relata_request_seconds",
             "How long calls took, streams until their last message",
-            OfMethods { methods: Arc::clone(&all), pick: Pick::Seconds },
+            Pick::Seconds,
         );
-        family(
-            registry,
+        of_methods(
             "relata_requests_in_flight",
             "Calls with one answer that have not been answered",
-            OfMethods { methods: Arc::clone(&all), pick: Pick::Running(MethodKind::Single) },
+            Pick::Running(MethodKind::Single),
         );
-        family(
-            registry,
+        of_methods(
             "relata_streams_open",
             "Streams of answers that have not ended",
-            OfMethods { methods: all, pick: Pick::Running(MethodKind::Stream) },
+            Pick::Running(MethodKind::Stream),
         );
-        let mut reasons: HashMap<_, _, _> =
-            vocabulary.reasons.into_iter().map(|reason| (reason, Counter::default())).collect();
+        let mut reasons: Vec<_> =
+            vocabulary.reasons.iter().map(|reason| (*reason, Counter::default())).collect();
         let other_reason = Counter::default();
-        reasons.insert("OTHER", other_reason.clone());
-        let mut sorted: Vec<_> = reasons.iter().map(|(reason, count)| (*reason, count.clone())).collect();
-        sorted.sort_unstable_by_key(|(reason, _)| *reason);
+        reasons.push(("OTHER", other_reason.clone()));
         family(
             registry,
             "relata_request_failures",
             "Calls that failed or were refused, by the reason that the error names",
-            OfReasons(sorted.into()),
+            OfReasons(reasons.clone().into()),
         );
-        let methods =
-            methods.into_iter().map(|method| (format!("/{}", method.name).into(), method)).collect();
-        Self { methods, unknown, reasons, other_reason }
-    }
-
-    /// The metrics of the method that a call's path names, `/package.Service/Method`. All paths
-    /// that name none share one.
-    #[must_use]
-    pub fn method(&self, path: &str) -> &Arc<Method> {
-        self.methods.get(path).unwrap_or(&self.unknown)
+        Self { methods, reasons: reasons.into_iter().collect(), other_reason }
     }
 
     /// Counts a call that failed.
@@ -179,28 +201,51 @@ impl Requests {
     /// How many failed for a reason.
     #[must_use]
     pub fn failures(&self, reason: &str) -> u64 {
-        self.reasons.get(reason).unwrap_or(&self.other_reason).get()
+        self.reasons.get(reason).map_or(0, Counter::get)
+    }
+
+    fn method(&self, path: &str) -> &Method {
+        self.methods.at(self.methods.index(path))
+    }
+
+    /// How many calls of a path have ended with a code.
+    #[must_use]
+    pub fn ended(&self, path: &str, code: Code) -> u64 {
+        self.method(path).calls.read(code.index())
+    }
+
+    /// How many calls of a path have not ended.
+    #[must_use]
+    pub fn running(&self, path: &str) -> i64 {
+        self.method(path).running()
     }
 }
 
-impl Method {
-    /// Its name: `package.Service/Method`.
+/// What a shard records its calls with. Each shard makes one of its own: its clones count
+/// themselves with every call, and would otherwise all do so in one place.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Recording>);
+
+#[derive(Debug)]
+struct Recording {
+    metrics: Arc<Metrics>,
+}
+
+impl Recorder {
+    /// Records into these metrics.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Recording { metrics }))
     }
 
-    /// How it answers.
+    /// A call of a path, `/package.Service/Method`, begins.
     #[must_use]
-    pub fn kind(&self) -> MethodKind {
-        self.kind
-    }
-
-    /// A call begins.
-    #[must_use]
-    pub fn begin(self: &Arc<Self>) -> Running {
-        self.running.inc();
-        Running { method: Arc::clone(self), begun: Instant::now(), code: Code::Cancelled }
+    pub fn begin(&self, path: &str) -> Running {
+        let method = self.0.metrics.requests.methods.index(path);
+        let running =
+            Running { recorder: self.clone(), method, begun: Instant::now(), code: Code::Cancelled };
+        running.method().calls.add([(RUNNING, 1)]);
+        running
     }
 }
 
@@ -208,16 +253,30 @@ impl Method {
 /// ended.
 #[derive(Debug)]
 pub struct Running {
-    method: Arc<Method>,
+    recorder: Recorder,
+    method: Option<usize>,
     begun: Instant,
     code: Code,
 }
 
 impl Running {
-    /// Its method.
+    fn requests(&self) -> &Requests {
+        &self.recorder.0.metrics.requests
+    }
+
+    fn method(&self) -> &Method {
+        self.requests().methods.at(self.method)
+    }
+
+    /// How its method answers.
     #[must_use]
-    pub fn method(&self) -> &Arc<Method> {
-        &self.method
+    pub fn kind(&self) -> MethodKind {
+        self.method().kind
+    }
+
+    /// It has failed, for this reason.
+    pub fn failed(&self, reason: &str) {
+        self.requests().failed(reason);
     }
 
     /// It has ended.
@@ -228,16 +287,16 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.method.running.dec();
-        self.method.seconds.since(self.begun);
-        self.method.ended.of(self.code).inc();
+        let method = self.method();
+        method.seconds.since(self.begun);
+        method.calls.add([(RUNNING, u64::MAX), (self.code.index(), 1)]);
     }
 }
 
 /// One family over all methods.
 #[derive(Debug, Clone)]
 struct OfMethods {
-    methods: Arc<[Arc<Method>]>,
+    methods: Arc<Methods>,
     pick: Pick,
 }
 
@@ -257,16 +316,16 @@ impl EncodeMetric for OfMethods {
             match self.pick {
                 Pick::Ended => {
                     for code in Code::ALL {
-                        let ended = method.ended.of(*code);
-                        if ended.get() > 0 || *code == Code::Ok {
+                        let ended = method.calls.read(code.index());
+                        if ended > 0 || *code == Code::Ok {
                             let labels = [(NAME, name), (Code::NAME, code.value())];
-                            ended.encode(encoder.encode_family(&labels)?)?;
+                            ConstCounter::new(ended).encode(encoder.encode_family(&labels)?)?;
                         }
                     }
                 }
                 Pick::Seconds => method.seconds.encode(encoder.encode_family(&[(NAME, name)])?)?,
                 Pick::Running(kind) if kind == method.kind => {
-                    method.running.encode(encoder.encode_family(&[(NAME, name)])?)?;
+                    ConstGauge::new(method.running()).encode(encoder.encode_family(&[(NAME, name)])?)?;
                 }
                 Pick::Running(_) => {}
             }
@@ -302,10 +361,9 @@ impl EncodeMetric for OfReasons {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
 
     fn metrics() -> Arc<Metrics> {
-        Metrics::of(Vocabulary {
+        Metrics::of(&Vocabulary {
             methods: vec![
                 ("a.B/One".to_owned(), MethodKind::Single),
                 ("a.B/Many".to_owned(), MethodKind::Stream),
@@ -317,13 +375,14 @@ mod tests {
     #[test]
     fn a_call_counts_once_however_it_ends() {
         let metrics = metrics();
-        let one = metrics.requests.method("/a.B/One");
-        let (answered, dropped) = (one.begin(), one.begin());
-        assert_eq!(one.running.get(), 2);
+        let one = "/a.B/One";
+        let recorder = Recorder::new(Arc::clone(&metrics));
+        let (answered, dropped) = (recorder.begin(one), recorder.begin(one));
+        assert_eq!(metrics.requests.running(one), 2);
         answered.end(Code::Ok);
         drop(dropped);
-        assert_eq!((one.running.get(), one.seconds.count()), (0, 2));
-        assert_eq!((one.ended.of(Code::Ok).get(), one.ended.of(Code::Cancelled).get()), (1, 1));
+        assert_eq!((metrics.requests.running(one), metrics.requests.method(one).seconds.count()), (0, 2));
+        assert_eq!([Code::Ok, Code::Cancelled].map(|code| metrics.requests.ended(one, code)), [1, 1]);
         let text = metrics.encode();
         assert!(text.contains(r#"relata_requests_total{rpc="a.B/One",code="CANCELLED"} 1"#), "{text}");
         assert!(text.contains(r#"relata_streams_open{rpc="a.B/Many"} 0"#), "{text}");
@@ -334,7 +393,7 @@ mod tests {
     fn what_nobody_knows_shares_one_series() {
         let metrics = metrics();
         for path in ["/a.B/Two", "a.B/One", "", "/"] {
-            metrics.requests.method(path).begin().end(Code::Unimplemented);
+            Recorder::new(Arc::clone(&metrics)).begin(path).end(Code::Unimplemented);
         }
         metrics.requests.failed("QUEUE_FULL");
         metrics.requests.failed("whatever");

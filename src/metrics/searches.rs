@@ -20,24 +20,16 @@ labels! {
         /// `ListRelations`.
         ListRelations = "list_relations",
     }
-
-    /// Where a slice ran.
-    "place": Place {
-        /// On the shard that serves the call.
-        Shard = "shard",
-        /// On a thread of the pool.
-        Pool = "pool",
-    }
 }
 
 families! {
     /// Searches of the graph: what they cost and where they ran.
     Searches in "relata_search_" {
-        /// Fuel used by a search that ended with an answer; a unit is a goal or a tuple looked at.
+        /// Fuel used by a search, however it ended; a unit is a goal or a tuple looked at.
         fuel: By<Search, Sizes> = By::new(|| Sizes::up_to_ten_to_the(7)),
-        /// Slices of searches run, by place: nearly every Check ends with its first slice on the
-        /// shard.
-        slices: By<Place, Counter>,
+        /// Slices of searches run on the pool. Nearly every Check ends with its first slice, which
+        /// runs where the call is served and is not among these.
+        pool_slices: Counter,
         /// Searches that hold a place in the pool.
         seats_taken: Gauge,
         /// Slices that wait for a thread of the pool.

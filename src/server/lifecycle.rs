@@ -36,6 +36,7 @@ use tower::util::MapResponseLayer;
 use super::accept::{self, Door, InsideDoor};
 use super::access::{AccessLayer, Authenticator, FromInside, Gate, TokenFileError, Tokens};
 use super::node::Node;
+use super::observe::ObserveLayer;
 use super::permission::Permissions;
 use super::schema::Schemas;
 use super::store::Stores;
@@ -149,7 +150,7 @@ pub async fn run_with_inside(
 ) -> Result<(), RunError> {
     tls::install();
     let gate = gate(&config.access, &listeners)?;
-    let metrics = Metrics::of(vocabulary::of_the_api());
+    let metrics = Metrics::of(&vocabulary::of_the_api());
     let door = Door::open(&config, &metrics)?;
     let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
     let embedded = matches!(config.datastore, DatastoreConfig::Sqlite(_));
@@ -306,6 +307,7 @@ impl Shard {
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
+            .layer(ObserveLayer::new(Arc::clone(self.node.metrics())))
             .layer(MapResponseLayer::new(refusals::in_our_words as fn(_) -> _))
             .layer(self.access)
             .add_routes(self.routes)

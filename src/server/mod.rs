@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! accept, tls  a shard lets a client connect; connection says who is at the other end
+//! observe     counts and times the call
 //! access      who calls, and whether they may; refusals carry details like any other
 //! permission/, tuple/, schema/, store/
 //!   call      takes the request apart, bounds it by its deadline, logs what fails
@@ -30,6 +31,7 @@ mod health;
 pub mod lifecycle;
 pub mod logging;
 mod node;
+mod observe;
 mod permission;
 mod pool;
 mod refusals;

@@ -54,7 +54,8 @@ impl Node {
     ) -> Result<Arc<Self>, RunError> {
         let identity = datastore.identity().await?;
         ensure_default_store(&*datastore).await?;
-        let pool = Pool::start(config.search_threads, config.max_searches).map_err(RunError::Start)?;
+        let pool = Pool::start(config.search_threads, config.max_searches, Arc::clone(&metrics))
+            .map_err(RunError::Start)?;
         let feed = Feed::start(Arc::clone(&datastore), config.feed.clone(), Arc::clone(&metrics));
         let committers =
             Committers::new(Arc::clone(&datastore), committer_settings(&config.limits), Arc::clone(&metrics));

@@ -10,10 +10,12 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::status::Error;
+use crate::metrics::Metrics;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -22,6 +24,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Pool {
     queue: Arc<Queue>,
     admission: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 struct Queue {
@@ -51,19 +54,20 @@ impl Queue {
 #[derive(Debug)]
 pub struct Seat {
     queue: Arc<Queue>,
+    metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
     /// Starts the threads. They end when the pool is dropped and its last slice has run.
-    pub fn start(threads: NonZeroUsize, max_searches: usize) -> std::io::Result<Self> {
+    pub fn start(threads: NonZeroUsize, max_searches: usize, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let state = Mutex::new(State { jobs: VecDeque::new(), closed: false });
         let queue = Arc::new(Queue { state, ready: Condvar::new() });
         for index in 0..threads.get() {
             let queue = Arc::clone(&queue);
             thread::Builder::new().name(format!("search-{index}")).spawn(move || work(&queue))?;
         }
-        Ok(Self { queue, admission: Arc::new(Semaphore::new(max_searches)) })
+        Ok(Self { queue, admission: Arc::new(Semaphore::new(max_searches)), metrics })
     }
 
     /// Takes a place for one search, or refuses: a search that would wait behind hundreds of
@@ -72,15 +76,18 @@ impl Pool {
         let permit = Arc::clone(&self.admission)
             .try_acquire_owned()
             .map_err(|_| Error::QueueFull { queue: "search" })?;
-        Ok(Seat { queue: Arc::clone(&self.queue), _permit: permit })
+        Ok(self.taken_by(permit))
     }
-}
 
-impl Pool {
     /// Takes a place for a search that has begun, once there is one.
     pub async fn seat_when_free(&self) -> Result<Seat, Error> {
         let permit = Arc::clone(&self.admission).acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
-        Ok(Seat { queue: Arc::clone(&self.queue), _permit: permit })
+        Ok(self.taken_by(permit))
+    }
+
+    fn taken_by(&self, permit: OwnedSemaphorePermit) -> Seat {
+        self.metrics.searches.seats_taken.inc();
+        Seat { queue: Arc::clone(&self.queue), metrics: Arc::clone(&self.metrics), _permit: permit }
     }
 }
 
@@ -91,7 +98,13 @@ impl Seat {
         slice: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
+        let searches = &self.metrics.searches;
+        searches.pool_slices.inc();
+        searches.queue_depth.inc();
+        let (metrics, queued) = (Arc::clone(&self.metrics), Instant::now());
         let job = Box::new(move || {
+            metrics.searches.queue_depth.dec();
+            metrics.searches.queue_wait_seconds.since(queued);
             // Nobody waits any more: the call was dropped while its slice was queued.
             if !answer.is_closed() {
                 let _ = answer.send(slice());
@@ -100,6 +113,12 @@ impl Seat {
         self.queue.lock().jobs.push_back(job);
         self.queue.ready.notify_one();
         answered.await.map_err(|_| Error::Internal(anyhow::anyhow!("a search panicked")))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.metrics.searches.seats_taken.dec();
     }
 }
 
@@ -135,7 +154,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn pool(threads: usize, searches: usize) -> Pool {
-        Pool::start(NonZeroUsize::new(threads).expect("not zero"), searches).expect("threads")
+        Pool::start(NonZeroUsize::new(threads).expect("not zero"), searches, Metrics::new()).expect("threads")
     }
 
     #[tokio::test]

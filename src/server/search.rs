@@ -1,9 +1,11 @@
 //! Runs a search to its end: a first slice where its call is served, the rest on the pool.
 
+use std::sync::Arc;
+
 use super::node::Node;
 use super::status::Error;
 use crate::engine::{EngineError, Progress};
-use crate::metrics::Place;
+use crate::metrics::{Metrics, Search};
 
 /// Slices on the pool are this much larger than the first one: nobody else's call waits behind
 /// them, and moving a search between threads should not cost more than the search.
@@ -12,36 +14,66 @@ const POOL_SLICES: u64 = 8;
 /// What running one slice came to.
 pub type Slice<T> = Progress<Result<T, EngineError>>;
 
-/// Runs `search` slice by slice until it is over. Dropping the future ends it after the slice
-/// that is under way.
-pub async fn run<T, S>(node: &Node, mut search: S) -> Result<T, Error>
-where
-    T: Send + 'static,
-    S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
-{
-    node.metrics().searches.slices.of(Place::Shard).inc();
-    match search(&mut node.config().slice.clone()) {
-        Progress::Done(outcome) => Ok(outcome?),
-        // Rare, and large: the usual call should not carry it.
-        Progress::Suspended => Box::pin(on_the_pool(node, search)).await,
+/// What one search has used so far. It is recorded when the search is over, however that comes.
+#[derive(Debug)]
+pub struct Meter<'a> {
+    search: Search,
+    fuel: u64,
+    node: &'a Node,
+}
+
+impl<'a> Meter<'a> {
+    /// Of a search that has not begun.
+    #[must_use]
+    pub fn new(node: &'a Node, search: Search) -> Self {
+        Self { search, fuel: 0, node }
     }
 }
 
-async fn on_the_pool<T, S>(node: &Node, mut search: S) -> Result<T, Error>
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        self.node.metrics().searches.fuel.of(self.search).observe(self.fuel);
+    }
+}
+
+/// Runs a slice, and says how much of its fuel it used.
+fn metered<T>(allowed: u64, run: impl FnOnce(&mut u64) -> T) -> (T, u64) {
+    let mut left = allowed;
+    let outcome = run(&mut left);
+    (outcome, allowed.saturating_sub(left))
+}
+
+/// Runs `search` slice by slice until it is over. Dropping the future ends it after the slice
+/// that is under way.
+pub async fn run<T, S>(mut meter: Meter<'_>, mut search: S) -> Result<T, Error>
 where
     T: Send + 'static,
     S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
 {
-    let seat = node.pool().seat()?;
-    let slice = node.config().slice.saturating_mul(POOL_SLICES);
+    let (progress, used) = metered(meter.node.config().slice, &mut search);
+    meter.fuel += used;
+    match progress {
+        Progress::Done(outcome) => Ok(outcome?),
+        // Rare, and large: the usual call should not carry it.
+        Progress::Suspended => Box::pin(on_the_pool(meter, search)).await,
+    }
+}
+
+async fn on_the_pool<T, S>(mut meter: Meter<'_>, mut search: S) -> Result<T, Error>
+where
+    T: Send + 'static,
+    S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
+{
+    let seat = meter.node.pool().seat()?;
+    let slice = meter.node.config().slice.saturating_mul(POOL_SLICES);
     loop {
-        node.metrics().searches.slices.of(Place::Pool).inc();
-        let (returned, progress) = seat
+        let (returned, (progress, used)) = seat
             .run(move || {
-                let progress = search(&mut slice.clone());
-                (search, progress)
+                let slice = metered(slice, &mut search);
+                (search, slice)
             })
             .await?;
+        meter.fuel += used;
         match progress {
             Progress::Done(outcome) => return Ok(outcome?),
             Progress::Suspended => search = returned,
@@ -53,6 +85,9 @@ where
 pub trait Lister: Send + 'static {
     /// A result as the wire has it.
     type Item: Send + 'static;
+
+    /// What it is counted as.
+    const SEARCH: Search;
 
     /// Goes on for a slice of fuel.
     fn run(&mut self, fuel: &mut u64) -> Slice<()>;
@@ -70,42 +105,63 @@ pub struct Portion<T> {
     pub over: bool,
 }
 
-/// Runs a list until it has found something or is over. The first call runs a first slice in
-/// place; a list that goes on takes its turns on the pool, and gives its place back in between, so
-/// that a reader who stalls keeps nobody out.
-pub async fn advance<L: Lister>(
-    node: &Node,
-    mut lister: L,
+/// A list that is under way, between two portions.
+#[derive(Debug)]
+pub struct Listing<L: Lister> {
+    lister: L,
     begun: bool,
-) -> Result<(L, Portion<L::Item>), Error> {
-    if !begun {
-        node.metrics().searches.slices.of(Place::Shard).inc();
-        let progress = lister.run(&mut node.config().slice.clone());
-        if let Progress::Done(outcome) = progress {
+    /// Used so far; recorded when the list is over, however that comes.
+    fuel: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl<L: Lister> Listing<L> {
+    /// A list that has not begun.
+    pub fn new(node: &Node, lister: L) -> Self {
+        Self { lister, begun: false, fuel: 0, metrics: Arc::clone(node.metrics()) }
+    }
+
+    /// Runs the list until it has found something or is over. The first call runs a first slice in
+    /// place; a list that goes on takes its turns on the pool, and gives its place back in between,
+    /// so that a reader who stalls keeps nobody out.
+    pub async fn advance(mut self, node: &Node) -> Result<(Self, Portion<L::Item>), Error> {
+        let begun = std::mem::replace(&mut self.begun, true);
+        if !begun && let Progress::Done(outcome) = self.slice(node.config().slice) {
             outcome?;
-            let items = lister.take();
-            return Ok((lister, Portion { items, over: true }));
+            let items = self.lister.take();
+            return Ok((self, Portion { items, over: true }));
+        }
+        let seat = if begun { node.pool().seat_when_free().await? } else { node.pool().seat()? };
+        let slice = node.config().slice.saturating_mul(POOL_SLICES);
+        loop {
+            let (returned, progress, items) = seat
+                .run(move || {
+                    let progress = self.slice(slice);
+                    let items = self.lister.take();
+                    (self, progress, items)
+                })
+                .await?;
+            self = returned;
+            match progress {
+                Progress::Done(outcome) => {
+                    outcome?;
+                    return Ok((self, Portion { items, over: true }));
+                }
+                Progress::Suspended if items.is_empty() => {}
+                Progress::Suspended => return Ok((self, Portion { items, over: false })),
+            }
         }
     }
-    let seat = if begun { node.pool().seat_when_free().await? } else { node.pool().seat()? };
-    let slice = node.config().slice.saturating_mul(POOL_SLICES);
-    loop {
-        node.metrics().searches.slices.of(Place::Pool).inc();
-        let (returned, progress, items) = seat
-            .run(move || {
-                let progress = lister.run(&mut slice.clone());
-                let items = lister.take();
-                (lister, progress, items)
-            })
-            .await?;
-        lister = returned;
-        match progress {
-            Progress::Done(outcome) => {
-                outcome?;
-                return Ok((lister, Portion { items, over: true }));
-            }
-            Progress::Suspended if items.is_empty() => {}
-            Progress::Suspended => return Ok((lister, Portion { items, over: false })),
-        }
+
+    fn slice(&mut self, allowed: u64) -> Slice<()> {
+        let (progress, used) = metered(allowed, |fuel| self.lister.run(fuel));
+        self.fuel += used;
+        progress
+    }
+}
+
+impl<L: Lister> Drop for Listing<L> {
+    fn drop(&mut self) {
+        self.metrics.searches.fuel.of(L::SEARCH).observe(self.fuel);
     }
 }

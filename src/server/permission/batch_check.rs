@@ -7,12 +7,13 @@ use std::vec::IntoIter;
 use super::question::{Asked, Question, wire_verdict};
 use crate::engine::{Check, CheckAnswer, EngineError, Memo, Progress};
 use crate::graph::{Ordinal, SubjectNode};
+use crate::metrics::Search;
 use crate::proto;
 use crate::schema::RelationId;
 use crate::server::call::Call;
 use crate::server::convert::at_most;
 use crate::server::node::Node;
-use crate::server::search::Slice;
+use crate::server::search::{Meter, Slice};
 use crate::server::status::{Error, Reason};
 use crate::server::{convert, search};
 
@@ -39,7 +40,8 @@ pub(super) async fn batch_check(
     let zookie = std::mem::take(&mut question.zookie);
 
     let mut batch = Batch::new(request.items);
-    let results = search::run(node, move |fuel| batch.run(&mut question, fuel)).await?;
+    let results =
+        search::run(Meter::new(node, Search::BatchCheck), move |fuel| batch.run(&mut question, fuel)).await?;
     Ok(proto::BatchCheckResponse { results, zookie })
 }
 

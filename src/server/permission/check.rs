@@ -2,9 +2,11 @@
 
 use super::question::{Asked, Question, wire_verdict};
 use crate::engine::{Check, Explain, Explanation, ExplanationNode, Finding, Memo};
+use crate::metrics::Search;
 use crate::proto;
 use crate::server::call::Call;
 use crate::server::node::Node;
+use crate::server::search::Meter;
 use crate::server::status::Error;
 use crate::server::{convert, search};
 
@@ -31,11 +33,19 @@ pub(super) async fn check(
     // An explanation is decided anew by the same code, so its verdict is the Check's.
     let (answer, explanation) = if request.explain {
         let mut explain = Explain::new(object, relation, subject);
-        let explanation = search::run(node, move |fuel| explain.run(&question.scope(), fuel)).await?;
+        let explanation =
+            search::run(Meter::new(node, Search::Check), move |fuel| explain.run(&question.scope(), fuel))
+                .await?;
         (explanation.answer.clone(), Some(wire_explanation(explanation)))
     } else {
         let (mut check, mut memo) = (Check::new(object, relation, subject), Memo::new());
-        (search::run(node, move |fuel| check.run(&question.scope(), &mut memo, fuel)).await?, None)
+        (
+            search::run(Meter::new(node, Search::Check), move |fuel| {
+                check.run(&question.scope(), &mut memo, fuel)
+            })
+            .await?,
+            None,
+        )
     };
     let (verdict, missing) = wire_verdict(answer.verdict);
     Ok(proto::CheckResponse {

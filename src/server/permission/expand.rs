@@ -2,10 +2,12 @@
 
 use super::question::{Asked, Question};
 use crate::engine::{Expand, UsersetNode, UsersetTree};
+use crate::metrics::Search;
 use crate::proto;
 use crate::proto::userset_tree::{Difference, Leaf, Node as Wire, Operands, TupleToUserset};
 use crate::server::call::Call;
 use crate::server::node::Node;
+use crate::server::search::Meter;
 use crate::server::status::Error;
 use crate::server::{convert, search};
 
@@ -27,7 +29,8 @@ pub(super) async fn expand(
     let (object, relation) = question.goal(&object, &relation)?;
     let zookie = std::mem::take(&mut question.zookie);
     let mut expand = Expand::new(object, relation);
-    let tree = search::run(node, move |fuel| expand.run(&question.scope(), fuel)).await?;
+    let tree = search::run(Meter::new(node, Search::Expand), move |fuel| expand.run(&question.scope(), fuel))
+        .await?;
     Ok(proto::ExpandResponse { tree: Some(wire(tree)), zookie })
 }
 

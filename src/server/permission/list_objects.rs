@@ -8,6 +8,7 @@ use super::listing::{self, Listed, Order};
 use super::question::{Asked, Question, wire_verdict};
 use crate::engine::{ListObjects, Memo, Progress};
 use crate::graph::View as _;
+use crate::metrics::Search;
 use crate::proto;
 use crate::server::call::Call;
 use crate::server::convert;
@@ -64,6 +65,8 @@ struct Objects {
 
 impl Lister for Objects {
     type Item = proto::ListedObject;
+
+    const SEARCH: Search = Search::ListObjects;
 
     fn run(&mut self, fuel: &mut u64) -> Slice<()> {
         match self.list.run(&self.question.scope(), &mut self.memo, fuel) {

@@ -2,9 +2,11 @@
 
 use super::question::{Asked, Question, wire_verdict};
 use crate::engine::{FoundRelation, ListRelations, Memo};
+use crate::metrics::Search;
 use crate::proto;
 use crate::server::call::Call;
 use crate::server::node::Node;
+use crate::server::search::Meter;
 use crate::server::status::Error;
 use crate::server::{convert, search};
 
@@ -30,7 +32,10 @@ pub(super) async fn list_relations(
     let mut list = ListRelations::new(question.rules(), object, object_type, subject);
     let mut memo = Memo::new();
     let rules = question.shared_rules();
-    let found = search::run(node, move |fuel| list.run(&question.scope(), &mut memo, fuel)).await?;
+    let found = search::run(Meter::new(node, Search::ListRelations), move |fuel| {
+        list.run(&question.scope(), &mut memo, fuel)
+    })
+    .await?;
     let wire = |found: FoundRelation| {
         let (verdict, missing) = wire_verdict(found.verdict);
         let relation = rules.relation(found.relation).name.to_string();

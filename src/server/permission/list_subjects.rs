@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use super::listing::{self, Listed, Order};
 use super::question::{Asked, Question, wire_verdict};
 use crate::engine::{FoundSubject, ListSubjects, Progress};
+use crate::metrics::Search;
 use crate::proto;
 use crate::schema::SubjectKind;
 use crate::server::call::Call;
@@ -82,6 +83,8 @@ struct Subjects {
 
 impl Lister for Subjects {
     type Item = proto::ListedSubject;
+
+    const SEARCH: Search = Search::ListSubjects;
 
     fn run(&mut self, fuel: &mut u64) -> Slice<()> {
         match self.list.run(&self.question.scope(), fuel) {

@@ -18,7 +18,7 @@ use crate::server::chunk::chunks;
 use crate::server::convert;
 use crate::server::cursor::{Cursor, Pin, RequestDigest};
 use crate::server::node::Node;
-use crate::server::search::{self, Lister};
+use crate::server::search::{Lister, Listing};
 use crate::server::status::Error;
 
 /// One message of a list.
@@ -101,17 +101,17 @@ async fn one_page<L>(
     node: &Node,
     page: Page,
     zookie: String,
-    mut lister: L,
+    lister: L,
     key: fn(&L::Item) -> &str,
 ) -> Result<Vec<Listed<L::Item>>, Error>
 where
     L: Lister<Item: Message>,
 {
     let mut kept = Kept::new(page.size, page.after);
-    let mut begun = false;
+    let mut listing = Listing::new(node, lister);
     loop {
-        let (returned, portion) = search::advance(node, lister, begun).await?;
-        (lister, begun) = (returned, true);
+        let (returned, portion) = listing.advance(node).await?;
+        listing = returned;
         for item in portion.items {
             kept.offer(key(&item).to_owned(), item);
         }
@@ -183,18 +183,16 @@ where
         call: Call,
         zookie: String,
         /// `None` once the list is over.
-        lister: Option<L>,
-        begun: bool,
+        listing: Option<Listing<L>>,
         messages: VecDeque<Listed<L::Item>>,
     }
-    let finding =
-        Finding { node, call, zookie, lister: Some(lister), begun: false, messages: VecDeque::new() };
+    let listing = Some(Listing::new(&node, lister));
+    let finding = Finding { node, call, zookie, listing, messages: VecDeque::new() };
     try_unfold(finding, |mut finding| async move {
         if finding.messages.is_empty() {
-            let Some(lister) = finding.lister.take() else { return Ok(None) };
-            let searching = search::advance(&finding.node, lister, finding.begun);
-            let (lister, portion) = finding.call.deadline.bound(searching).await?;
-            finding.begun = true;
+            let Some(listing) = finding.listing.take() else { return Ok(None) };
+            let searching = listing.advance(&finding.node);
+            let (listing, portion) = finding.call.deadline.bound(searching).await?;
             let zookie = finding.zookie.clone();
             finding.messages.extend(
                 chunks(portion.items, finding.node.config().limits.stream_chunk)
@@ -202,7 +200,7 @@ where
                     .map(|items| Listed { items, cursor: String::new(), zookie: zookie.clone() }),
             );
             if !portion.over {
-                finding.lister = Some(lister);
+                finding.listing = Some(listing);
             }
         }
         Ok(finding.messages.pop_front().map(|message| (message, finding)))
