@@ -10,6 +10,7 @@ pub mod context;
 pub mod datastore;
 pub mod engine;
 pub mod feed;
+pub mod footprint;
 pub mod graph;
 pub mod metrics;
 pub mod revision;

@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 use super::index::IndexFull;
 use super::view::AttributesId;
 use crate::context::Value;
+use crate::footprint;
 use crate::tuple::Attributes;
 
 /// Ids from here up belong to one question's overlay.
@@ -42,6 +43,8 @@ pub(super) struct Interner {
     by_value: HashTable<Slot>,
     references: Vec<u32>,
     free: Vec<u32>,
+    /// What the values take.
+    value_bytes: usize,
 }
 
 /// An id in the table of values, with its hash so that growing the table reads no attributes.
@@ -67,6 +70,7 @@ impl Interner {
             }
             return Ok(AttributesId(*id).into());
         }
+        self.value_bytes += bytes(attributes);
         let value = Some(Arc::new(attributes.clone()));
         let id = if let Some(id) = self.free.pop() {
             kept.set(id as usize, value);
@@ -100,7 +104,21 @@ impl Interner {
             slot.remove();
         }
         self.free.push(id);
+        self.value_bytes -= bytes(&gone);
     }
+
+    /// What it takes on the heap, the values it counts included.
+    pub(super) fn bytes(&self) -> usize {
+        const KEPT: usize = footprint::vector_element(size_of::<Option<Arc<Attributes>>>());
+        // The table keeps a byte beside each slot.
+        let table = self.by_value.capacity() * (size_of::<Slot>() + 1);
+        let numbers = (self.references.capacity() + self.free.capacity()) * size_of::<u32>();
+        self.references.len() * KEPT + table + numbers + self.value_bytes
+    }
+}
+
+fn bytes(attributes: &Attributes) -> usize {
+    footprint::allocation(size_of::<Attributes>() + footprint::COUNTERS) + footprint::attributes(attributes)
 }
 
 /// Attributes that a condition could tell apart hash apart, bits of numbers included. Contexts nest as deep as their sender likes, so the walk

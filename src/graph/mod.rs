@@ -28,6 +28,11 @@
 //! Ids enter the dictionary from tuples, never from questions: an id in a question that no tuple
 //! names gets an ordinal local to the question, counted down from the top.
 //!
+//! **Bytes.** [`Index::bytes`] says what a store takes, kept up to date change by change. Freed
+//! ordinals, attributes and names are used again, so a store whose tuples come and go takes no more
+//! than it ever held at once. A graph that nobody needs any more is handed to its [`Keeper`], since
+//! freeing a large one takes seconds.
+//!
 //! **Order of work.** This is the simple structure that is correct from the first day. A packed
 //! one can take its place behind [`View`]; this one then stays as the model it is tested against.
 
@@ -47,5 +52,5 @@ mod properties;
 pub use binding::Binding;
 pub use index::{Index, IndexFull};
 pub use question::QuestionView;
-pub use snapshot::Snapshot;
+pub use snapshot::{Keeper, Remains, Snapshot};
 pub use view::{AttributesId, Edge, Ordinal, SubjectNode, View};

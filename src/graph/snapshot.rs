@@ -1,5 +1,6 @@
 //! A store's live tuples at one revision, frozen.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::attributes::{Carried, Kept};
@@ -88,9 +89,69 @@ impl State {
     }
 }
 
+/// Takes care of graphs that nobody needs any more.
+///
+/// Freeing a graph of millions of tuples takes seconds, and whoever drops the last snapshot of one
+/// may be a thread that thousands of calls wait for. What is left is therefore handed over.
+pub trait Keeper: Send + Sync + 'static {
+    /// Takes what was left. It is freed when the value is dropped.
+    fn take(&self, remains: Remains);
+}
+
+/// What is left of a graph after its last reader, or of a writer. Parts of it may still be shared.
+pub struct Remains {
+    state: State,
+    /// Held until the memory is free again, which is what dropping the fields in order does.
+    _keeper: Arc<dyn Keeper>,
+}
+
+impl Remains {
+    /// How many tuples there were.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.forward.len()
+    }
+
+    /// Whether there was none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.state.forward.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Remains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remains").field("tuples", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A state that goes to its keeper, if it has one, instead of being freed where it is dropped.
+#[derive(Default)]
+pub(super) struct Root {
+    pub(super) state: State,
+    pub(super) keeper: Option<Arc<dyn Keeper>>,
+}
+
+impl Deref for Root {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            let state = std::mem::take(&mut self.state);
+            keeper.take(Remains { state, _keeper: Arc::clone(&keeper) });
+        }
+    }
+}
+
 /// The live tuples of a store at one revision. Never changes; a clone is one counter.
 #[derive(Clone)]
-pub struct Snapshot(pub(super) Arc<State>);
+pub struct Snapshot(pub(super) Arc<Root>);
 
 impl Snapshot {
     /// How many tuples there are, expired ones that have not been removed included.

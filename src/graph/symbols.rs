@@ -115,6 +115,12 @@ impl Symbols {
         self.relations.get(symbol as usize).map(|(_, name)| name)
     }
 
+    /// What they take on the heap: few enough for the round number that tables and texts come to.
+    pub(super) fn bytes(&self) -> usize {
+        const SYMBOL: usize = 160;
+        (self.types.len() + self.relations.len()) * SYMBOL
+    }
+
     pub(super) fn intern_type(&mut self, name: &TypeName) -> Result<TypeSymbol, IndexFull> {
         if let Some(symbol) = self.type_symbol(name) {
             return Ok(symbol);

@@ -11,12 +11,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tuple", &["time", "context"]),
     ("revision", &["time"]),
     ("metrics", &[]),
+    ("footprint", &["context", "tuple"]),
     ("condition", &["time", "context", "tuple"]),
     ("schema", &["time", "context", "tuple", "condition"]),
-    ("graph", &["time", "context", "tuple", "schema"]),
+    ("graph", &["time", "context", "tuple", "footprint", "schema"]),
     ("engine", &["time", "context", "tuple", "schema", "condition", "graph"]),
     ("datastore", &["time", "context", "tuple", "revision", "metrics"]),
-    ("feed", &["time", "context", "tuple", "revision", "schema", "graph", "datastore", "metrics"]),
+    (
+        "feed",
+        &["time", "context", "tuple", "revision", "metrics", "footprint", "schema", "graph", "datastore"],
+    ),
 ];
 
 /// Crates that only some layers may name.

@@ -13,6 +13,7 @@ mod feed;
 mod grpc;
 mod language;
 mod layering;
+mod memory;
 mod oracle;
 mod postgres;
 mod postgres_server;
