@@ -23,6 +23,7 @@ pub mod committer;
 pub mod decide;
 pub mod encoding;
 mod error;
+pub mod faulty;
 mod filter;
 mod keys;
 pub mod page;

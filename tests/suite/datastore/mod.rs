@@ -6,6 +6,7 @@
 mod commit;
 mod committer;
 mod corruption;
+mod doubt;
 mod durability;
 mod fixture;
 mod keys;
@@ -85,6 +86,16 @@ on_both_databases! {
         a_full_queue_refuses,
         closing_answers_what_waits_and_refuses_what_comes,
         hints_follow_commits;
+    doubt:
+        a_commit_that_happened_is_a_success,
+        a_commit_that_did_not_happen_is_repeated,
+        a_doubt_outlives_its_callers_and_holds_up_what_comes_next,
+        a_write_leaves_with_its_caller,
+        a_database_that_is_away_is_waited_for_until_the_deadline,
+        closing_gives_up_what_may_never_be_known,
+        nobody_waits_for_a_committer_that_died,
+        writes_that_the_database_refuses_fail_alone,
+        what_became_of_a_commit_is_known_under_the_lock;
     corruption:
         rows_that_are_no_values_are_named,
         a_log_that_contradicts_itself_is_corrupt;
