@@ -129,6 +129,9 @@ pub struct Config {
     /// Connections open at once; more are closed as they come. Each takes a file descriptor and
     /// some tens of kilobytes. Default 10,000.
     pub max_connections: usize,
+    /// How long a client may take to shake hands, and then again to say that it speaks HTTP/2.
+    /// Default 10 s; an honest one takes a few round trips.
+    pub opening_timeout: Duration,
     /// Runtimes that serve gRPC, one thread each, sharing the port. Default: one per core;
     /// measured to carry 40 % more than one runtime of as many threads.
     pub shards: NonZeroUsize,
@@ -185,6 +188,7 @@ impl Config {
             access: Access::default(),
             tls: None,
             max_connections: 10_000,
+            opening_timeout: Duration::from_secs(10),
             shards: cores,
             search_threads: cores,
             max_searches: 256,

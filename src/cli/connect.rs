@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http::Uri;
 use hyper_util::rt::TokioIo;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
+use super::dial::{Dialer, Explained, Seen};
 use super::exit::Failure;
 use super::settings::{DEFAULT_ENDPOINT, Settings};
 use super::transport;
@@ -17,7 +19,7 @@ use crate::proto::permission_service_client::PermissionServiceClient;
 use crate::proto::schema_service_client::SchemaServiceClient;
 use crate::proto::store_service_client::StoreServiceClient;
 use crate::proto::tuple_service_client::TupleServiceClient;
-use crate::server::{self, Inside};
+use crate::server::Inside;
 
 /// Largest message taken from a server, in bytes: answers are the server's to bound.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -25,7 +27,7 @@ const MAX_MESSAGE_BYTES: usize = 256 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A channel that presents the token.
-pub type Service = InterceptedService<Channel, Bearer>;
+pub type Service = InterceptedService<Explained, Bearer>;
 
 /// Adds the token to every call.
 #[derive(Clone)]
@@ -52,7 +54,7 @@ pub struct Connection {
 impl Connection {
     /// Connects, or says why not.
     pub async fn open(settings: &Settings) -> Result<Self, Failure> {
-        let endpoint = endpoint(settings)?;
+        let (endpoint, dialer) = endpoint(settings)?;
         let token = match &settings.token {
             None => None,
             Some(token) => {
@@ -62,12 +64,15 @@ impl Connection {
                 Some(value)
             }
         };
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| transport::unreachable_server(&settings.endpoint, &error))?;
+        let seen = dialer.seen();
+        let connector = tower::service_fn(move |_| {
+            let dialer = dialer.clone();
+            async move { dialer.dial().await.map(TokioIo::new) }
+        });
+        let channel = endpoint.connect_with_connector(connector).await;
+        let channel = channel.map_err(|error| transport::unreachable_server(&settings.endpoint, &error))?;
         Ok(Self {
-            service: InterceptedService::new(channel, Bearer(token)),
+            service: InterceptedService::new(Explained::new(channel, seen), Bearer(token)),
             store: settings.store.clone(),
             timeout: settings.timeout,
         })
@@ -84,7 +89,7 @@ impl Connection {
         let channel = Endpoint::from_static("http://inside").connect_with_connector(connector).await;
         let channel = channel.map_err(|error| transport::unreachable_server("this process", &error))?;
         Ok(Self {
-            service: InterceptedService::new(channel, Bearer(None)),
+            service: InterceptedService::new(Explained::new(channel, Seen::default()), Bearer(None)),
             store: settings.store.clone(),
             timeout: settings.timeout,
         })
@@ -118,39 +123,43 @@ impl Connection {
     }
 }
 
-/// The address as the transport takes it, with TLS where it begins with `https://`.
-fn endpoint(settings: &Settings) -> Result<Endpoint, Failure> {
+/// The address as the transport takes it, and what reaches it: with TLS where it begins with
+/// `https://`.
+fn endpoint(settings: &Settings) -> Result<(Endpoint, Dialer), Failure> {
     let text = &settings.endpoint;
     let wrong = || {
         Failure::bad_input(format!("`{text}` is not the address of a server"))
             .advise(format!("write it like {DEFAULT_ENDPOINT} or https://relata.example.com:8081"))
     };
-    let endpoint = Endpoint::from_shared(text.clone()).map_err(|_| wrong())?;
-    let endpoint = match endpoint.uri().scheme_str() {
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or_else(wrong)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16();
+    let dialer = match uri.scheme_str() {
         Some("http") => {
-            guard_token(settings, endpoint.uri())?;
-            endpoint
+            guard_token(settings, host)?;
+            Dialer::plain(host, port.unwrap_or(80))
         }
         Some("https") => {
-            server::tls::install();
-            endpoint
-                .tls_config(settings.tls.config()?)
-                .map_err(|error| transport::unreachable_server(text, &error))?
+            Dialer::tls(host, port.unwrap_or(443), settings.tls.config()?, settings.tls.name(host)?)
         }
         Some(_) | None => return Err(wrong()),
     };
-    Ok(endpoint
+    // The dialer sees to TLS; the transport must not do so once more.
+    let plain = Endpoint::from_shared(format!("http://{authority}")).map_err(|_| wrong())?;
+    let endpoint = plain
+        .origin(uri)
         .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
         .http2_adaptive_window(true)
         .http2_keep_alive_interval(Duration::from_secs(30))
         .user_agent(concat!("relata-cli/", env!("CARGO_PKG_VERSION")))
-        .unwrap_or_else(|_| Endpoint::from_static(DEFAULT_ENDPOINT)))
+        .map_err(|_| wrong())?;
+    Ok((endpoint, dialer))
 }
 
 /// Refuses to send a token where others can read it on its way.
-fn guard_token(settings: &Settings, uri: &http::Uri) -> Result<(), Failure> {
-    if settings.token.is_none() || settings.tls.insecure_token || is_loopback(uri.host().unwrap_or("")) {
+fn guard_token(settings: &Settings, host: &str) -> Result<(), Failure> {
+    if settings.token.is_none() || settings.tls.insecure_token || is_loopback(host) {
         return Ok(());
     }
     Err(Failure::usage(format!("the token would go to {} in plain text", settings.endpoint)).advise(
@@ -159,8 +168,7 @@ fn guard_token(settings: &Settings, uri: &http::Uri) -> Result<(), Failure> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -168,13 +176,20 @@ mod tests {
     use super::*;
     use crate::cli::tls::ClientTls;
 
+    /// Any will do; not every machine has some of its own.
+    const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/transport/keys/ec-sec1.pem");
+
     #[test]
     fn a_token_leaves_the_machine_encrypted_only() {
         let check = |endpoint: &str, allowed: bool, expected: bool| {
             let settings = Settings {
                 endpoint: endpoint.to_owned(),
                 token: Some("secret-0123456789".into()),
-                tls: ClientTls { insecure_token: allowed, ..ClientTls::default() },
+                tls: ClientTls {
+                    insecure_token: allowed,
+                    authorities: Some(AUTHORITY.into()),
+                    ..ClientTls::default()
+                },
                 store: String::new(),
                 timeout: Duration::from_secs(1),
             };

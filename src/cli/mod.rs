@@ -3,8 +3,9 @@
 //! ```text
 //! args ──parse──▶ Command ──▶ one file per subcommand ──▶ Exit
 //!   settings: flag, RELATA_* variable, context file, default      exit: what each number means
-//!   connect:  a channel with token and deadline                   output, tree: what people and
-//!   wire:     domain values to and from the API                    programs get to see
+//!   connect:  a channel with token and deadline                    output, tree: what people and
+//!   dial, tls, transport: how it comes about, or why not           programs get to see
+//!   wire:     domain values to and from the API
 //! ```
 
 mod args;
@@ -13,6 +14,7 @@ mod check;
 mod completions;
 mod connect;
 mod context;
+mod dial;
 mod exit;
 mod expand;
 mod explanation;

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::{Deserialize, Serialize};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use crate::config::{self, TlsSettings};
+use crate::server;
 
 /// Flags that every command has: `serve` presents the certificate to its clients, every other
 /// command to the server.
@@ -85,7 +86,9 @@ impl TlsFlags {
     /// What a context keeps: good from any directory, and known to be usable.
     pub fn saved(&self) -> Result<ClientTls, Failure> {
         let mut given = self.given();
-        given.config()?;
+        if !given.is_empty() {
+            given.config()?;
+        }
         for path in [&mut given.authorities, &mut given.certificate, &mut given.key].into_iter().flatten() {
             *path = std::path::absolute(&*path)
                 .map_err(|error| Failure::bad_input(error).about(path.display()))?;
@@ -154,26 +157,49 @@ impl ClientTls {
         *self == Self::default()
     }
 
-    /// What the transport takes. Files are read here, so that a mistake in them names them.
-    pub fn config(&self) -> Result<ClientTlsConfig, Failure> {
-        let config = ClientTlsConfig::new();
-        let config = match &self.authorities {
-            Some(path) => {
-                let text = read(path)?;
-                certificates(path, &text)?;
-                config.ca_certificate(Certificate::from_pem(text))
-            }
-            None => config.with_native_roots(),
-        };
-        let config = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key)) => config.identity(identity(certificate, key)?),
-            (None, None) => config,
+    /// The configuration of a connection. Files are read here, so that a mistake in them names
+    /// them.
+    pub fn config(&self) -> Result<ClientConfig, Failure> {
+        let builder = ClientConfig::builder_with_provider(server::tls::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?
+            .with_root_certificates(self.roots()?);
+        let mut config = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => builder
+                .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+                .map_err(|error| {
+                    let (certificate, key) = (certificate.display(), key.display());
+                    Failure::bad_input(format!("{certificate} and {key} cannot be used together: {error}"))
+                })?,
+            (None, None) => builder.with_no_client_auth(),
             (certificate, _) => return Err(half(certificate.is_some())),
         };
-        Ok(match &self.server_name {
-            Some(name) => config.domain_name(name),
-            None => config,
-        })
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Failure> {
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = &self.authorities {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| Failure::bad_input(error).about(path.display()))?;
+            }
+            return Ok(roots);
+        }
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(Failure::bad_input("this system trusts no authority").advise(
+                "install its package of certificates, or name the server's authority with --tls-ca FILE",
+            ));
+        }
+        Ok(roots)
+    }
+
+    /// The name to expect of a server at this host.
+    pub fn name(&self, host: &str) -> Result<ServerName<'static>, Failure> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| Failure::bad_input(format!("`{name}` is not a name that a server can have")))
     }
 }
 
@@ -188,25 +214,18 @@ fn half(certificate: bool) -> Failure {
     Failure::usage(format!("{given} needs {missing} FILE too"))
 }
 
-fn identity(certificate: &Path, key: &Path) -> Result<Identity, Failure> {
-    let chain = read(certificate)?;
-    certificates(certificate, &chain)?;
-    let key_text = read(key)?;
-    PrivateKeyDer::from_pem_slice(&key_text).map_err(|_| {
-        Failure::bad_input("holds no private key that can be read (PEM, without a passphrase)")
-            .about(key.display())
-    })?;
-    Ok(Identity::from_pem(chain, key_text))
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    found.ok().filter(|found| !found.is_empty()).ok_or_else(|| {
+        Failure::bad_input("holds no certificate that can be read (PEM)").about(path.display())
+    })
 }
 
-fn certificates(path: &Path, text: &[u8]) -> Result<(), Failure> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(()),
-        Ok(_) | Err(_) => {
-            Err(Failure::bad_input("holds no certificate that can be read (PEM)").about(path.display()))
-        }
-    }
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| {
+        Failure::bad_input("holds no private key that can be read (PEM, without a passphrase)")
+            .about(path.display())
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -1,14 +1,10 @@
 //! Why a server could not be spoken to, in words that say what to do.
-//!
-//! Libraries wrap the reason several times; the innermost layers that say something are looked
-//! for. A refused client certificate shows only at the first call, since in TLS 1.3 the client is
-//! done before the server has looked at it.
 
 use std::error::Error;
-use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
+use super::dial::{Trouble, tls_error};
 use super::exit::{Exit, Failure};
 
 /// Explains why no connection came about.
@@ -21,35 +17,29 @@ pub fn unreachable_server(endpoint: &str, error: &(dyn Error + 'static)) -> Fail
         .advise("start one with `relata serve`, or name another with --endpoint")
 }
 
-/// Explains an error of TLS, or of its absence; `None` for any other.
+/// Explains an error of TLS, or of its absence; `None` for any other. A refused client certificate
+/// shows only at the first call, since in TLS 1.3 the client is done before the server has looked
+/// at it.
 pub fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(tls) = tls_error(error) {
-            return Some(of_tls(tls));
+        match error.downcast_ref() {
+            Some(Trouble::Tls(error)) => return Some(of_tls(error)),
+            Some(Trouble::SpeaksTls) => {
+                let failure = Failure::new(Exit::Unavailable, "the server speaks TLS");
+                return Some(failure.advise("name it by https:// instead of http://"));
+            }
+            None => {}
         }
-        let text = error.to_string();
-        // What an alert of TLS looks like to whoever takes it for a frame of HTTP/2.
-        if text.contains("frame with invalid size") {
-            let failure = Failure::new(Exit::Unavailable, "the server does not speak plain HTTP/2");
-            return Some(failure.advise("if it speaks TLS, name it by https:// instead of http://"));
-        }
-        if text.contains("no native certs found") {
-            let failure = Failure::new(Exit::Unavailable, "this system trusts no authority");
-            return Some(failure.advise(
-                "install its package of certificates, or name the server's authority with --tls-ca FILE",
-            ));
+        if let Some(error) = tls_error(error) {
+            return Some(of_tls(error));
         }
         next = error.source();
     }
     None
 }
 
-/// An error of TLS comes inside one of input and output.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
-    error.downcast_ref().or_else(|| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
-}
-
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library knows dozens, and may know more")]
 fn of_tls(error: &TlsError) -> Failure {
     let (what, advice) = match error {
         TlsError::InvalidCertificate(error) => of_certificate(error),
@@ -84,6 +74,7 @@ fn of_tls(error: &TlsError) -> Failure {
     Failure::new(Exit::Unavailable, what).advise(advice)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library knows dozens, and may know more")]
 fn of_certificate(error: &CertificateError) -> (String, &'static str) {
     match error {
         CertificateError::UnknownIssuer => (

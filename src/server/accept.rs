@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -25,12 +25,13 @@ use super::tls::{Certificates, TlsError};
 use crate::config::Config;
 use crate::metrics::{Gauge, Metrics, Outcome};
 
-/// How long a client may take to shake hands, and then again to say that it speaks HTTP/2.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Handshakes under way at once, per shard. A pending one holds some tens of kilobytes.
 const MAX_HANDSHAKES: usize = 512;
 /// How long accepting rests when the process or the machine has run out of something.
 const REST: Duration = Duration::from_millis(100);
+/// How long a client that was turned away may take to read why, and what it may still send.
+const FAREWELL: Duration = Duration::from_secs(1);
+const MAX_FAREWELL: u64 = 64 << 10;
 /// Connections from inside that wait to be taken.
 const INSIDE_QUEUE: usize = 4;
 /// Bytes under way from inside, in each direction.
@@ -41,6 +42,8 @@ pub struct Door {
     certificates: Option<Arc<Certificates>>,
     slots: Arc<Semaphore>,
     max_connections: usize,
+    /// `Config::opening_timeout`.
+    patience: Duration,
     metrics: Arc<Metrics>,
     /// Follows the certificates for as long as there is a door.
     _following: JoinSet<()>,
@@ -64,6 +67,7 @@ impl Door {
             certificates,
             slots: Arc::new(Semaphore::new(max_connections)),
             max_connections,
+            patience: config.opening_timeout,
             metrics: Arc::clone(metrics),
             _following: following,
         }))
@@ -149,7 +153,7 @@ impl Entrance {
                         // Without a slot the stream is dropped, which closes it.
                         let Some(slot) = self.door.slot() else { continue };
                         match &self.door.certificates {
-                            None => return Some(Connection::plain(stream, slot, PATIENCE)),
+                            None => return Some(Connection::plain(stream, slot, self.door.patience)),
                             Some(certificates) => {
                                 let (door, certificates) = (Arc::clone(&self.door), Arc::clone(certificates));
                                 let gave_way = self.handshakes.begin(shake_hands(door, certificates, stream, slot));
@@ -206,21 +210,36 @@ async fn shake_hands(
     let peer = stream.peer_addr().ok();
     // Before the configuration: `Certificates::vouch` says why.
     let generation = certificates.generation();
-    let handshake = TlsAcceptor::from(certificates.config()).accept(stream);
-    let outcome = timeout(PATIENCE, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    door.metrics.access.tls_handshakes.of(Outcome::from(&outcome)).inc();
+    let handshake = TlsAcceptor::from(certificates.config()).accept(stream).into_fallible();
+    let outcome = timeout(door.patience, handshake).await;
+    let succeeded = matches!(outcome, Ok(Ok(_)));
+    let counted = if succeeded { Outcome::Succeeded } else { Outcome::Failed };
+    door.metrics.access.tls_handshakes.of(counted).inc();
+    // Anybody can cause a failure, so none is worth a line in the usual log.
     match outcome {
-        Ok(stream) => {
+        Ok(Ok(stream)) => {
             let chain = stream.get_ref().1.peer_certificates();
             let vouched = chain.and_then(|chain| certificates.vouch(generation, chain));
-            Some(Connection::tls(stream, vouched, slot, PATIENCE))
+            return Some(Connection::tls(stream, vouched, slot, door.patience));
         }
-        Err(error) => {
-            // Anybody can cause these, so they are not worth a line each.
+        Ok(Err((error, stream))) => {
             tracing::debug!(?peer, "a handshake failed: {error}");
-            None
+            hang_up(stream).await;
         }
+        Err(_) => tracing::debug!(?peer, "a handshake took too long"),
     }
+    None
+}
+
+/// Closes a connection in a way that lets the client read why. What it has sent meanwhile would
+/// otherwise make the system cut it off, and the alert of TLS would be lost.
+async fn hang_up(mut stream: TcpStream) {
+    let farewell = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(MAX_FAREWELL), &mut tokio::io::sink()).await
+    };
+    // Neither a client that goes on sending nor one that has gone matters.
+    let _ = timeout(FAREWELL, farewell).await;
 }
 
 /// Handshakes under way, in the order in which they began.

@@ -20,4 +20,5 @@ mod postgres_server;
 mod program;
 mod scenarios;
 mod shared;
+mod transport;
 mod two_servers;

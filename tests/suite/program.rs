@@ -106,6 +106,11 @@ impl Record {
         Self { url, _directory: Some(directory) }
     }
 
+    /// Where the file is, on SQLite.
+    pub fn path(&self) -> &Path {
+        Path::new(self.url.trim_start_matches("sqlite:"))
+    }
+
     /// `None` where tests on PostgreSQL are switched off, which is said.
     pub fn postgres() -> Option<Self> {
         Some(Self { url: postgres_server::fresh_database()?, _directory: None })

@@ -16,7 +16,7 @@ use crate::server::changes::{Changes, Contents};
 use crate::server::logging::cause;
 
 /// A certificate that ends this soon is warned of at every reading.
-const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const ENDS_SOON: Duration = Duration::from_hours(7 * 24);
 
 /// The certificates of a server, shared by all its shards.
 pub struct Certificates {

@@ -128,10 +128,15 @@ fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>
 }
 
 fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|source| match source {
-        pem::Error::NoItemsFound if is_encrypted(text) => TlsError::EncryptedKey { path: path.to_owned() },
-        pem::Error::NoItemsFound => TlsError::NoKey { path: path.to_owned() },
-        source => TlsError::Pem { path: path.to_owned(), source },
+    PrivateKeyDer::from_pem_slice(text).map_err(|source| {
+        let path = path.to_owned();
+        if !matches!(source, pem::Error::NoItemsFound) {
+            TlsError::Pem { path, source }
+        } else if is_encrypted(text) {
+            TlsError::EncryptedKey { path }
+        } else {
+            TlsError::NoKey { path }
+        }
     })
 }
 
