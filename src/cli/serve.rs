@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anstyle::Style;
@@ -16,7 +17,8 @@ use super::secret::Secret;
 use super::settings::Globals;
 use super::tls::ServerTlsFlags;
 use crate::config::{Access, Config, Credentials, DatastoreConfig, Migration};
-use crate::server::{self, RunError};
+use crate::server::operations::{Exposure, OperationsListener};
+use crate::server::{self, Listeners, RunError};
 use crate::store_file::{self, StoreFile};
 
 /// Run the server.
@@ -57,12 +59,41 @@ pub struct Serve {
     /// Connections open at once; more are closed as they come.
     #[arg(long, env = "RELATA_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000)]
     max_connections: usize,
+    /// Address for metrics and probes (`/metrics`, `/livez`, `/readyz`), which have no
+    /// authentication; `off` for none [default: 127.0.0.1:8082].
+    #[arg(long, env = "RELATA_OPERATIONS_LISTEN", value_name = "ADDR")]
+    operations_listen: Option<OperationsAddress>,
+    /// Serve metrics and probes beyond loopback too: for networks that are guarded otherwise.
+    #[arg(long, env = "RELATA_OPERATIONS_INSECURE")]
+    operations_insecure: bool,
     /// Threads that serve, and as many for long searches [default: one per core].
     #[arg(long, env = "RELATA_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// How long calls in flight may take to end after a stop was asked for, in seconds.
     #[arg(long, env = "RELATA_DRAIN", value_name = "SECONDS", default_value_t = 20)]
     drain: u64,
+}
+
+/// Where metrics and probes are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OperationsAddress {
+    Off,
+    At(SocketAddr),
+}
+
+impl OperationsAddress {
+    const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+}
+
+impl FromStr for OperationsAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|_| format!("`{text}` is neither `ADDRESS:PORT` nor `off`"))
+    }
 }
 
 /// Where the record is kept.
@@ -97,7 +128,29 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Internal, format!("cannot start: {error}")))?;
-        runtime.block_on(serve(config, self.listen, globals, example.as_ref(), out))
+        let operations = self.operations()?;
+        runtime.block_on(serve(config, self.listen, operations, globals, example.as_ref(), out))
+    }
+
+    /// Listens for who asks after metrics and probes. Without an address of the operator's choice
+    /// a server goes on without them rather than not at all: it may be the second on its machine.
+    fn operations(&self) -> Result<Option<OperationsListener>, Failure> {
+        let exposure = if self.operations_insecure { Exposure::Anywhere } else { Exposure::Loopback };
+        let bound = |address| OperationsListener::bind(address, exposure);
+        match self.operations_listen {
+            Some(OperationsAddress::Off) => Ok(None),
+            Some(OperationsAddress::At(address)) => bound(address).map(Some).map_err(|error| failure(&error)),
+            None => match bound(OperationsAddress::DEFAULT) {
+                Ok(listener) => Ok(Some(listener)),
+                Err(error) => {
+                    tracing::warn!(
+                        "{}: going on without them; choose another address with --operations-listen, or `off`",
+                        with_causes(&error)
+                    );
+                    Ok(None)
+                }
+            },
+        }
     }
 
     fn config(&self, globals: &Globals) -> Result<Config, Failure> {
@@ -124,16 +177,19 @@ impl Serve {
 async fn serve(
     config: Config,
     listen: SocketAddr,
+    operations: Option<OperationsListener>,
     globals: &Globals,
     example: Option<&StoreFile>,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let listeners = server::bind(listen, config.shards).await.map_err(|error| failure(&error))?;
-    let address = match listeners.first().map(std::net::TcpListener::local_addr) {
+    let grpc = server::bind(listen, config.shards).await.map_err(|error| failure(&error))?;
+    let address = match grpc.first().map(std::net::TcpListener::local_addr) {
         Some(Ok(address)) => address,
         Some(Err(error)) => return Err(Failure::new(Exit::Internal, error.to_string())),
         None => listen,
     };
+    let asked_at = operations.as_ref().map(OperationsListener::address);
+    let listeners = Listeners { grpc, operations };
     let record = config.datastore.clone();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let url = |address: SocketAddr| format!("{scheme}://{address}");
@@ -155,7 +211,7 @@ async fn serve(
     };
     let failed = match begun {
         Ok(begun) => {
-            announce(address, &url, &record, example.zip(begun), out)?;
+            announce(address, asked_at, &url, &record, example.zip(begun), out)?;
             tokio::select! {
                 ended = &mut running => return ended.map(|()| Exit::Success).map_err(|error| failure(&error)),
                 () = signal() => None,
@@ -207,6 +263,7 @@ async fn signal() {
 /// also how to ask.
 fn announce(
     address: SocketAddr,
+    operations: Option<SocketAddr>,
     url: &impl Fn(SocketAddr) -> String,
     record: &DatastoreConfig,
     example: Option<(&StoreFile, Bootstrapped)>,
@@ -218,6 +275,9 @@ fn announce(
             out.line(format_args!("record in {}", absolute(path).display()))?;
         }
         DatastoreConfig::Postgres(_) => out.line("record in PostgreSQL")?,
+    }
+    if let Some(address) = operations {
+        out.line(format_args!("metrics on http://{address}/metrics"))?;
     }
     if let Some((file, bootstrapped)) = &example {
         out.line(bootstrapped.sentence(file))?;
@@ -254,10 +314,10 @@ fn absolute(path: &Path) -> PathBuf {
 /// What a server that did not start, or stopped badly, is to the person who started it.
 fn failure(error: &RunError) -> Failure {
     let exit = match error {
-        RunError::Exposed { .. } => Exit::Usage,
+        RunError::Exposed { .. } | RunError::OperationsExposed { .. } => Exit::Usage,
         RunError::Tokens(_) | RunError::Tls(_) => Exit::BadInput,
         RunError::Record(error) => super::migrate::exit_of(error),
-        RunError::Listen { .. } => Exit::Unavailable,
+        RunError::Listen { .. } | RunError::OperationsListen { .. } => Exit::Unavailable,
         RunError::Start(_) | RunError::Transport(_) | RunError::Reflection(_) | RunError::ShardLost => {
             Exit::Internal
         }
@@ -265,6 +325,12 @@ fn failure(error: &RunError) -> Failure {
     let advice = match error {
         RunError::Exposed { .. } => {
             Some("add --token-file FILE, or --insecure if the network is guarded otherwise")
+        }
+        RunError::OperationsExposed { .. } => {
+            Some("choose another address with --operations-listen, or add --operations-insecure")
+        }
+        RunError::OperationsListen { .. } => {
+            Some("choose another address with --operations-listen, or `off`")
         }
         RunError::Listen { .. } => Some("choose another address with --listen; port 0 takes a free one"),
         RunError::Tokens(_)

@@ -34,6 +34,11 @@ pub struct Health {
     /// Stores that are being loaded anew and answer nothing. They do not make the node unhealthy:
     /// the others are served, and another node would fare no better.
     pub reloading: Vec<StoreId>,
+    /// Stores in memory that answer.
+    pub resident: usize,
+    /// How long ago the one of them proved current least recently was proved so; `None` without
+    /// any.
+    pub oldest_proof: Option<Duration>,
     max_staleness: Duration,
     max_clock_skew: Duration,
 }
@@ -115,6 +120,8 @@ impl Feed {
         Health {
             database_silent_for: Instant::now().saturating_duration_since(last_answer),
             skew: self.shared.clock.skew(Instant::now()),
+            resident: serving.len(),
+            oldest_proof: serving.iter().map(|replica| replica.staleness()).max(),
             stale: serving.iter().map(staleness).filter(|(_, age)| *age > max_staleness).collect(),
             reloading: silent.iter().map(|replica| replica.store()).collect(),
             max_staleness,

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tokio::net::TcpSocket;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -37,7 +38,9 @@ use super::accept::{self, Door, InsideDoor};
 use super::access::{AccessLayer, Authenticator, FromInside, Gate, TokenFileError, Tokens};
 use super::node::Node;
 use super::observe::ObserveLayer;
+use super::operations::{self, OperationsListener, Pages};
 use super::permission::Permissions;
+use super::readiness::Readiness;
 use super::schema::Schemas;
 use super::store::Stores;
 use super::tls::{self, TlsError};
@@ -66,6 +69,14 @@ pub enum RunError {
         "refusing to listen on {address} without authentication: name a token file, listen on a loopback address, or say plainly that it is to be insecure"
     )]
     Exposed { address: SocketAddr },
+    /// Anybody on the network could read the metrics.
+    #[error(
+        "refusing to serve metrics and probes on {address}, where they have no authentication: choose a loopback address, or say plainly that they are to be insecure"
+    )]
+    OperationsExposed { address: SocketAddr },
+    /// The port for metrics and probes cannot be listened on.
+    #[error("cannot listen on {address} for metrics and probes")]
+    OperationsListen { address: SocketAddr, source: io::Error },
     /// The token file cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
@@ -90,6 +101,22 @@ pub enum RunError {
     /// A thread that served gRPC ended by a panic.
     #[error("a thread that served gRPC panicked")]
     ShardLost,
+}
+
+/// Where a server is asked: one listener for each shard, and one for metrics and probes if they are
+/// wanted.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC, from [`bind`].
+    pub grpc: Vec<TcpListener>,
+    /// For metrics and probes.
+    pub operations: Option<OperationsListener>,
+}
+
+impl From<Vec<TcpListener>> for Listeners {
+    fn from(grpc: Vec<TcpListener>) -> Self {
+        Self { grpc, operations: None }
+    }
 }
 
 /// Listens on one address with as many sockets as there will be shards. Port 0 becomes a free
@@ -134,7 +161,7 @@ pub async fn open(
 /// what is not gRPC; it should have several threads.
 pub async fn run(
     config: Config,
-    listeners: Vec<TcpListener>,
+    listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (_, inside) = accept::inside();
@@ -144,13 +171,21 @@ pub async fn run(
 /// As [`run`], with a way in for the process itself.
 pub async fn run_with_inside(
     config: Config,
-    listeners: Vec<TcpListener>,
+    listeners: impl Into<Listeners>,
     inside: InsideDoor,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     tls::install();
+    let Listeners { grpc: listeners, operations } = listeners.into();
     let gate = gate(&config.access, &listeners)?;
     let metrics = Metrics::of(&vocabulary::of_the_api());
+    let readiness = watch::Sender::new(Readiness::starting());
+    // From the start: that a database cannot be reached should be seen from outside too.
+    let mut answering = JoinSet::new();
+    if let Some(listener) = operations {
+        let pages = Pages { metrics: Arc::clone(&metrics), readiness: readiness.subscribe() };
+        answering.spawn(operations::serve(listener, pages));
+    }
     let door = Door::open(&config, &metrics)?;
     let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
     let embedded = matches!(config.datastore, DatastoreConfig::Sqlite(_));
@@ -158,7 +193,7 @@ pub async fn run_with_inside(
         datastore.migrate().await?;
     }
     let entrance = Entrance { door, inside, listeners };
-    serve(config, gate, datastore, metrics, entrance, shutdown).await
+    serve(config, gate, datastore, metrics, readiness, entrance, shutdown).await
 }
 
 /// Refuses to be open to a network by accident.
@@ -196,6 +231,7 @@ async fn serve(
     gate: Gate,
     datastore: Arc<dyn Datastore>,
     metrics: Arc<Metrics>,
+    readiness: watch::Sender<Readiness>,
     entrance: Entrance,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
@@ -206,7 +242,7 @@ async fn serve(
     let reporter = HealthReporter::new();
     health::announce(&reporter, ServingStatus::NotServing).await;
     let routes = routes(&node, &reporter)?;
-    let judging = tokio::spawn(health::follow(Arc::clone(&node), reporter.clone()));
+    let judging = tokio::spawn(health::follow(Arc::clone(&node), reporter.clone(), readiness.clone()));
 
     let Entrance { door, inside, listeners } = entrance;
     let mut inside = Some(inside);
@@ -229,6 +265,7 @@ async fn serve(
         () = shutdown => {
             tracing::info!("stopping: finishing what is in flight");
             judging.abort();
+            readiness.send_replace(Readiness::stopping());
             health::announce(&reporter, ServingStatus::NotServing).await;
             let _ = stop.send(true);
             tokio::spawn(health::hang_up(reporter));

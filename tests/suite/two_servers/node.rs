@@ -47,7 +47,12 @@ impl Node {
         ]);
         // Nothing that the developer has set may change what is tested.
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.current_dir(directory).env("HOME", directory).env("RELATA_LOG", "warn").process_group(0);
+        command
+            .current_dir(directory)
+            .env("HOME", directory)
+            .env("RELATA_LOG", "warn")
+            .env("RELATA_OPERATIONS_LISTEN", "off")
+            .process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log).expect("a log"));
         let mut keeper = command.spawn().expect("to start the server");
         let stdout = keeper.stdout.take().map(BufReader::new);
