@@ -13,6 +13,7 @@ use crate::datastore::postgres::{DatabaseUrlError, PostgresSettings};
 use crate::engine::Limits;
 use crate::feed::FeedSettings;
 use crate::tuple;
+use crate::upkeep::UpkeepSettings;
 
 /// Where the record is kept.
 #[derive(Debug, Clone)]
@@ -148,6 +149,8 @@ pub struct Config {
     /// Following the changelog. Its `max_staleness` also refuses answers at the newest local
     /// revision: larger serves older answers through a longer outage of the database.
     pub feed: FeedSettings,
+    /// What happens to the record by itself: expired tuples, deleted stores, old log.
+    pub upkeep: UpkeepSettings,
     /// How long a Write that is committed waits for the local graph to have it, so that one
     /// node reads its own writes. Passing it costs only that comfort. Default 2 s.
     pub write_visibility: Duration,
@@ -195,6 +198,7 @@ impl Config {
             default_deadline: Duration::from_secs(10),
             stream_deadline: Duration::from_secs(30),
             feed: FeedSettings::default(),
+            upkeep: UpkeepSettings::default(),
             write_visibility: Duration::from_secs(2),
             health_timeout: Duration::from_secs(2),
             health_interval: Duration::from_secs(1),

@@ -19,6 +19,7 @@ pub mod server;
 pub mod store_file;
 pub mod time;
 pub mod tuple;
+pub mod upkeep;
 
 /// The wire types of `proto/relata/v1`, generated at build time.
 pub mod proto {

@@ -230,7 +230,7 @@ impl Overlay {
         if let Some(committed) = self.replay(write)? {
             return Ok(committed);
         }
-        let schema = match &write.action {
+        let (schema, changes) = match &write.action {
             Action::Tuples { updates, preconditions, validated_against } => {
                 self.schema_is(*validated_against)?;
                 for (index, precondition) in preconditions.iter().enumerate() {
@@ -239,16 +239,20 @@ impl Overlay {
                 for update in updates {
                     self.permits(update)?;
                 }
-                self.change_tuples(write, updates);
-                None
+                (None, self.change_tuples(write, updates))
             }
             Action::Schema { text, json, expected } => {
                 self.schema_is(*expected)?;
-                Some(self.change_schema(write, text, json))
+                (Some(self.change_schema(write, text, json)), 0)
             }
         };
-        let committed =
-            Committed { revision: self.head.revision, write_id: self.head.write_id, replayed: false, schema };
+        let committed = Committed {
+            revision: self.head.revision,
+            write_id: self.head.write_id,
+            changes,
+            replayed: false,
+            schema,
+        };
         self.remember(write, committed);
         Ok(committed)
     }
@@ -262,6 +266,7 @@ impl Overlay {
             Some(first) => Ok(Some(Committed {
                 revision: first.revision,
                 write_id: first.write_id,
+                changes: 0,
                 replayed: true,
                 schema: first.schema,
             })),
@@ -335,20 +340,22 @@ impl Overlay {
             Update::Delete { key, must_exist: true } if !self.live(key) => {
                 Err(WriteError::NotFound { key: key.clone() })
             }
-            Update::Touch(_) | Update::Create(_) | Update::Delete { .. } => Ok(()),
+            Update::Touch(_) | Update::Create(_) | Update::Delete { .. } | Update::Expire(_) => Ok(()),
         }
     }
 
-    fn change_tuples(&mut self, write: &Write, updates: &[Update]) {
+    /// How many it changed.
+    fn change_tuples(&mut self, write: &Write, updates: &[Update]) -> u32 {
         let revision = self.head.revision.next();
         let mut changes = Vec::with_capacity(updates.len());
         for update in updates {
-            let after = match update {
-                Update::Touch(tuple) | Update::Create(tuple) => Some(&tuple.attributes),
-                Update::Delete { .. } => None,
-            };
             let key = update.key();
             let slot = self.tuples.entry(key.clone()).or_default();
+            let after = match update {
+                Update::Touch(tuple) | Update::Create(tuple) => Some(&tuple.attributes),
+                Update::Expire(_) if is_live(slot.current.as_ref(), self.now) => continue,
+                Update::Delete { .. } | Update::Expire(_) => None,
+            };
             if slot.current.as_ref() == after {
                 continue;
             }
@@ -356,9 +363,11 @@ impl Overlay {
             slot.written = Some((revision, ordinal(changes.len())));
             changes.push(Change { key: key.clone(), before, after: after.cloned() });
         }
+        let count = ordinal(changes.len());
         if !changes.is_empty() {
             self.advance(write, changes, None);
         }
+        count
     }
 
     /// Schema ids grow although clocks differ and step back, so that the newest is the greatest.

@@ -30,7 +30,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     Committed, Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys,
-    LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Write,
+    LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Upkeep,
+    Write,
 };
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
@@ -450,7 +451,8 @@ impl Datastore for Faulty {
                 let head = heads.first().map_or(Revision::ZERO, |(_, head)| head.revision);
                 let committed = |(write, revision): (&Write, u64)| {
                     let (write_id, revision) = (write.write_id, Revision(revision));
-                    Outcome::Committed(Committed { revision, write_id, replayed: false, schema: None })
+                    let (changes, replayed, schema) = (0, false, None);
+                    Outcome::Committed(Committed { revision, write_id, changes, replayed, schema })
                 };
                 Err(doubt(group.iter().zip(head.0 + 1..).map(committed).collect(), error))
             }
@@ -567,6 +569,11 @@ impl Datastore for Faulty {
 
     fn hints_arrive(&self) -> bool {
         self.inner().hints_arrive()
+    }
+
+    /// The real one's: what fails here is what requests wait for.
+    fn upkeep(self: Arc<Self>) -> Arc<dyn Upkeep> {
+        self.inner().upkeep()
     }
 
     async fn close(&self) {

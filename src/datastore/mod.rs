@@ -30,6 +30,7 @@ pub mod page;
 pub mod postgres;
 pub mod sqlite;
 mod stored;
+mod upkeep;
 mod write;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use error::{DatastoreError, GroupError};
 pub use filter::{Expectation, Precondition, TupleFilter};
 pub use keys::{KeyDigest, KeyFilter, KeyId, KeysStamp, LiveKey, LiveKeys, NewKey, StoredKey};
 pub use stored::{Change, Head, Identity, LogEntry, SchemaId, Store, StoredSchema, TuplePage};
+pub use upkeep::{Purge, PurgeMark, Trim, Upkeep};
 pub use write::{Action, Committed, Idempotency, Outcome, Update, Write, WriteError};
 
 use crate::revision::{Revision, StoreId, WriteId};
@@ -175,6 +177,9 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
     fn hints_arrive(&self) -> bool {
         true
     }
+
+    /// The same database, for the work that keeps it small.
+    fn upkeep(self: Arc<Self>) -> Arc<dyn Upkeep>;
 
     /// Ends connections and background tasks; nothing that was acknowledged is lost.
     async fn close(&self);

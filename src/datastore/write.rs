@@ -69,6 +69,9 @@ pub enum Update {
         /// Whether its absence is an error.
         must_exist: bool,
     },
+    /// Removes it if it has expired, by the database's clock under the lock. One that still
+    /// counts, because it was written anew, is left alone; so is an absent one.
+    Expire(TupleKey),
 }
 
 impl Update {
@@ -77,7 +80,7 @@ impl Update {
     pub fn key(&self) -> &TupleKey {
         match self {
             Self::Touch(tuple) | Self::Create(tuple) => &tuple.key,
-            Self::Delete { key, .. } => key,
+            Self::Delete { key, .. } | Self::Expire(key) => key,
         }
     }
 }
@@ -92,6 +95,8 @@ pub struct Committed {
     pub revision: Revision,
     /// The write id of that revision.
     pub write_id: WriteId,
+    /// How many tuples it changed; zero for a schema, and for a write that was done before.
+    pub changes: u32,
     /// Whether an idempotency key had been used before.
     pub replayed: bool,
     /// The schema id made, for a schema write.

@@ -13,6 +13,8 @@ labels! {
         Feed = "feed",
         /// Everything else that is read.
         General = "general",
+        /// Sweeping, trimming, purging.
+        Upkeep = "upkeep",
         /// Telling other nodes.
         Notify = "notify",
     }

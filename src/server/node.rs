@@ -23,6 +23,7 @@ use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Wr
 use crate::feed::{Feed, Replica, SchemaVersion};
 use crate::metrics::Metrics;
 use crate::revision::{DatabaseId, StoreId};
+use crate::upkeep::Upkeep;
 
 /// One server of possibly many on one record.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct Node {
     /// Names of stores that grants name by id. Only stores that existed are in it.
     names: DashMap<StoreId, Box<str>>,
     pool: Pool,
+    upkeep: Upkeep,
     metrics: Arc<Metrics>,
     /// The runtime of everything that is not gRPC. Whatever may open a connection to the database
     /// runs there, so that no connection hangs on the reactor of a shard.
@@ -59,6 +61,7 @@ impl Node {
         let feed = Feed::start(Arc::clone(&datastore), config.feed.clone(), Arc::clone(&metrics));
         let committers =
             Committers::new(Arc::clone(&datastore), committer_settings(&config.limits), Arc::clone(&metrics));
+        let upkeep = Upkeep::start(&datastore, &committers, &config.upkeep, &metrics);
         Ok(Arc::new(Self {
             config,
             database: identity.database,
@@ -68,6 +71,7 @@ impl Node {
             registry: Registry::default(),
             names: DashMap::new(),
             pool,
+            upkeep,
             metrics,
             background: Handle::current(),
             stopping,
@@ -77,6 +81,7 @@ impl Node {
 
     /// Lets what was begun finish, and ends the background work.
     pub async fn stop(&self) {
+        self.upkeep.stop().await;
         self.committers.close().await;
         self.feed.shutdown().await;
     }

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "feed",
         &["time", "context", "tuple", "revision", "metrics", "footprint", "schema", "graph", "datastore"],
     ),
+    ("upkeep", &["time", "tuple", "revision", "datastore", "metrics"]),
 ];
 
 /// Crates that only some layers may name.
@@ -33,7 +34,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("sqlx", &["datastore"]),
     ("rusqlite", &["datastore"]),
     ("clap", &["cli", "main"]),
-    ("tokio", &["datastore", "feed", "server", "cli", "main"]),
+    ("tokio", &["datastore", "feed", "upkeep", "server", "cli", "main"]),
     ("dashmap", &["feed", "server"]),
     ("pest", &["schema", "condition"]),
 ];

@@ -49,7 +49,7 @@ fn update_bytes(update: &Update) -> usize {
         Update::Touch(Tuple { attributes, .. }) | Update::Create(Tuple { attributes, .. }) => {
             attributes.condition.as_ref().map_or(0, |condition| context_bytes(&condition.context))
         }
-        Update::Delete { .. } => 0,
+        Update::Delete { .. } | Update::Expire(_) => 0,
     };
     FIXED_BYTES + ids + context
 }

@@ -153,12 +153,12 @@ impl Model {
             && let Some((first_request, first)) = self.first.get(scope)
         {
             return if request == first_request {
-                Ok(Committed { replayed: true, ..*first })
+                Ok(Committed { replayed: true, changes: 0, ..*first })
             } else {
                 Err(WriteError::IdempotencyKeyReused)
             };
         }
-        let mut schema = None;
+        let (mut schema, mut count) = (None, 0);
         match &write.action {
             Action::Schema { expected, .. } => {
                 if expected.is_some() && *expected != self.schema {
@@ -191,7 +191,8 @@ impl Model {
                         Update::Create(tuple) | Update::Touch(tuple) => {
                             next.insert(key, tuple.attributes.clone());
                         }
-                        Update::Delete { .. } => {
+                        Update::Expire(_) if self.live(&key) => {}
+                        Update::Delete { .. } | Update::Expire(_) => {
                             next.remove(&key);
                         }
                     }
@@ -201,6 +202,7 @@ impl Model {
                     (before != after).then(|| Change { key: key.clone(), before, after })
                 });
                 let changes: Vec<_> = changes.collect();
+                count = u32::try_from(changes.len()).expect("few");
                 if !changes.is_empty() {
                     self.log.push((write.write_id, changes));
                 }
@@ -210,6 +212,7 @@ impl Model {
         let committed = Committed {
             revision: Revision(self.log.len() as u64),
             write_id: self.log.last().map_or(WriteId::NIL, |(write_id, _)| *write_id),
+            changes: count,
             replayed: false,
             schema,
         };
@@ -288,10 +291,11 @@ fn any_update(key: TupleKey) -> impl Strategy<Value = Update> {
         let key = key.clone();
         move |attributes| Tuple { key: key.clone(), attributes }
     });
-    (tuple, 0..4_u8).prop_map(move |(tuple, operation)| match operation {
+    (tuple, 0..5_u8).prop_map(move |(tuple, operation)| match operation {
         0 => Update::Touch(tuple),
         1 => Update::Create(tuple),
         2 => Update::Delete { key: key.clone(), must_exist: false },
+        3 => Update::Expire(key.clone()),
         _ => Update::Delete { key: key.clone(), must_exist: true },
     })
 }
@@ -385,15 +389,16 @@ fn what_changes_nothing_returns_the_head() {
         first.clone(),
         tuples(vec![Update::Touch(plain(a))], vec![]),
     ]);
-    let head = |revision, write_id| {
+    let head = |revision, write_id, changes| {
         Outcome::Committed(Committed {
             revision: Revision(revision),
             write_id,
+            changes,
             replayed: false,
             schema: None,
         })
     };
-    assert_eq!(outcomes, [head(0, WriteId::NIL), head(1, first.write_id), head(1, first.write_id)]);
+    assert_eq!(outcomes, [head(0, WriteId::NIL, 0), head(1, first.write_id, 1), head(1, first.write_id, 0)]);
     assert_eq!(database.log.len(), 1);
 }
 

@@ -13,7 +13,7 @@ use super::notify::{Notifier, listen};
 use super::{PostgresSettings, commit, keys, migrate, reads, stores};
 use crate::datastore::{
     Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry,
-    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Write,
+    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::metrics::{self, Metrics};
 use crate::revision::{Revision, StoreId, WriteId};
@@ -22,6 +22,9 @@ use crate::tuple::TupleKey;
 
 /// Hints that may wait for a receiver. One that falls behind polls.
 const HINTS: usize = 1024;
+
+/// Connections of the upkeep: one duty that waits for a lock does not keep the others waiting.
+const UPKEEP_CONNECTIONS: u32 = 2;
 
 /// The record on PostgreSQL.
 ///
@@ -33,6 +36,7 @@ pub struct Postgres {
     commits: Arc<Lane>,
     feed: Arc<Lane>,
     general: Arc<Lane>,
+    upkeep: Arc<Lane>,
     notifications: Arc<Lane>,
     notifier: Arc<Notifier>,
     hints: broadcast::Sender<StoreId>,
@@ -57,6 +61,7 @@ impl Postgres {
             commits: lane(metrics::Lane::Commit, Planning::Once, settings.commit_connections),
             feed: lane(metrics::Lane::Feed, Planning::Once, settings.feed_connections),
             general: lane(metrics::Lane::General, Planning::Each, settings.read_connections),
+            upkeep: lane(metrics::Lane::Upkeep, Planning::Each, UPKEEP_CONNECTIONS),
             notifications,
             sender: tokio::spawn(Arc::clone(&notifier).run()).abort_handle(),
             notifier,
@@ -69,8 +74,13 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// Where the upkeep holds its conversations.
+    pub(super) fn upkeep_lane(&self) -> &Arc<Lane> {
+        &self.upkeep
+    }
+
     /// Says what a failure means. A missing table is most likely a missing migration.
-    async fn told<T>(&self, result: Result<T, Failure>) -> Result<T, DatastoreError> {
+    pub(super) async fn told<T>(&self, result: Result<T, Failure>) -> Result<T, DatastoreError> {
         let failure = match result {
             Ok(value) => return Ok(value),
             Err(failure) => failure,
@@ -82,8 +92,7 @@ impl Postgres {
     }
 
     async fn check_version(&self) -> Result<(), DatastoreError> {
-        let found = self.general.talk(|session| Box::pin(migrate::version(session))).await?;
-        migrate::check(found)
+        Ok(self.general.talk(|session| Box::pin(migrate::check(session))).await?)
     }
 
     fn end_tasks(&self) {
@@ -265,9 +274,13 @@ impl Datastore for Postgres {
         self.hearing.load(Ordering::Relaxed)
     }
 
+    fn upkeep(self: Arc<Self>) -> Arc<dyn Upkeep> {
+        self
+    }
+
     async fn close(&self) {
         self.end_tasks();
-        for lane in [&self.commits, &self.feed, &self.general, &self.notifications] {
+        for lane in [&self.commits, &self.feed, &self.general, &self.upkeep, &self.notifications] {
             lane.close().await;
         }
     }

@@ -101,6 +101,13 @@ pub(super) struct Locked {
     created_at: Timestamp,
 }
 
+impl Locked {
+    /// The oldest revision whose changes are retained.
+    pub(super) fn floor(&self) -> Revision {
+        self.floor
+    }
+}
+
 /// Round trip 1: begins a transaction and locks the store. `None`: it does not exist.
 pub(super) async fn lock(session: &mut Session, store: StoreId) -> Result<Option<Locked>, Failure> {
     lock_where(session, store, "AND deleted_at IS NULL").await

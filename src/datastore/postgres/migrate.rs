@@ -18,13 +18,14 @@ use crate::datastore::{DatastoreError, Identity};
 use crate::revision::DatabaseId;
 
 /// The migrations in order: version, name, text. Never edit one that was released.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "record", include_str!("../../../migrations/postgres/0001_record.sql")),
     (2, "keys", include_str!("../../../migrations/postgres/0002_keys.sql")),
+    (3, "side by side", include_str!("../../../migrations/postgres/0003_side_by_side.sql")),
 ];
 
-/// The version this binary works with.
-pub(super) const NEEDED: i64 = match MIGRATIONS.last() {
+/// The version this binary needs.
+const NEEDED: i64 = match MIGRATIONS.last() {
     Some((version, ..)) => *version,
     None => 0,
 };
@@ -40,8 +41,21 @@ const TIME_LIMIT: Duration = Duration::from_hours(1);
 /// The store a request without a store uses.
 const DEFAULT_STORE: &str = "default";
 
+/// Refuses tables that this binary cannot work on.
+pub(super) async fn check(session: &mut Session) -> Result<(), Failure> {
+    let found = version(session).await?;
+    match found.cmp(&NEEDED) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => Err(DatastoreError::NotMigrated { found, needed: NEEDED }.into()),
+        std::cmp::Ordering::Greater => {
+            let usable_from: i64 = session.scalar(USABLE_FROM).await?;
+            judge_newer(found, usable_from)
+        }
+    }
+}
+
 /// The version of the database: zero without tables.
-pub(super) async fn version(session: &mut Session) -> Result<i64, Failure> {
+async fn version(session: &mut Session) -> Result<i64, Failure> {
     // Two statements, because one that names a missing table fails even where it is not read.
     let migrated: bool = session.scalar("SELECT to_regclass('relata.migration') IS NOT NULL").await?;
     if !migrated {
@@ -50,13 +64,12 @@ pub(super) async fn version(session: &mut Session) -> Result<i64, Failure> {
     session.scalar("SELECT coalesce(max(version), 0) FROM relata.migration WHERE success").await
 }
 
-/// Refuses tables of another version than this binary's.
-pub(super) fn check(found: i64) -> Result<(), DatastoreError> {
-    match found.cmp(&NEEDED) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => Err(DatastoreError::NotMigrated { found, needed: NEEDED }),
-        std::cmp::Ordering::Greater => Err(DatastoreError::TooNew { found, known: NEEDED }),
-    }
+/// The oldest version whose programs can work on these tables. Every version above ours has it.
+const USABLE_FROM: &str = "SELECT usable_from FROM relata.database";
+
+/// Whether this binary can work on tables of a later version than it knows.
+fn judge_newer(found: i64, usable_from: i64) -> Result<(), Failure> {
+    if usable_from <= NEEDED { Ok(()) } else { Err(DatastoreError::TooNew { found, known: NEEDED }.into()) }
 }
 
 /// Creates or upgrades the tables, the identity and the default store.
@@ -91,7 +104,9 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), Failure> {
                 .fetch_one(&mut *transaction)
                 .await?;
         if found > NEEDED {
-            return Err(DatastoreError::TooNew { found, known: NEEDED }.into());
+            // A newer program has migrated it; there is nothing left to do for this one.
+            let usable_from: i64 = sqlx::query_scalar(USABLE_FROM).fetch_one(&mut *transaction).await?;
+            return judge_newer(found, usable_from);
         }
     }
     migrator().run_direct(None, &mut *transaction, false).await?;
@@ -103,10 +118,10 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), Failure> {
 }
 
 fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.map(|(version, name, text)| {
-        Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+    let migrations = MIGRATIONS.iter().map(|(version, name, text)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, (*text).into_sql_str(), false)
     });
-    let mut migrator = Migrator::with_migrations(migrations.into());
+    let mut migrator = Migrator::with_migrations(migrations.collect());
     // The transaction above holds a lock already; the driver's would be the session's, which a
     // pooler hands to somebody else.
     migrator.set_locking(false);

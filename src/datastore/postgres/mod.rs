@@ -7,6 +7,7 @@
 //! commit    one group of writes, one transaction, four round trips
 //! reads     heads, the log, tuples, schemas, stores: each one statement, hence one snapshot
 //! keys      API keys
+//! upkeep    what expired, was deleted, or is too old, step by step
 //! notify    hints between nodes
 //! migrate   tables and their version
 //! rows      rows into domain values
@@ -24,6 +25,7 @@ mod reads;
 mod rows;
 mod settings;
 mod stores;
+mod upkeep;
 
 pub use client::Postgres;
 pub use settings::{DatabaseUrl, DatabaseUrlError, PostgresSettings};

@@ -231,7 +231,8 @@ fn read_log_row(row: &PgRow, entries: &mut Vec<(LogEntry, i32)>) -> Result<(), F
     Ok(())
 }
 
-fn key(columns: &mut Columns<'_>) -> Result<TupleKey, Failure> {
+/// The six columns of a key.
+pub(super) fn key(columns: &mut Columns<'_>) -> Result<TupleKey, Failure> {
     let key = KeyColumns {
         object_type: columns.next()?,
         object_id: columns.next()?,

@@ -15,6 +15,7 @@ use crate::revision::DatabaseId;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_record.sql"),
     include_str!("../../../migrations/sqlite/0002_keys.sql"),
+    include_str!("../../../migrations/sqlite/0003_side_by_side.sql"),
 ];
 
 /// Marks a file as Relata's: "Rlta".
@@ -33,14 +34,21 @@ fn version(connection: &Connection) -> Result<i64, DatastoreError> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)
 }
 
-/// Refuses to work on tables of another version. Costs a look at a page that is in memory.
+/// Refuses tables that this binary cannot work on. Costs a look at a page that is in memory.
 pub(super) fn ensure(connection: &mut Connection) -> Result<(), DatastoreError> {
     let (found, needed) = (version(connection)?, needed());
     match found.cmp(&needed) {
         Ordering::Equal => Ok(()),
         Ordering::Less => Err(DatastoreError::NotMigrated { found, needed }),
-        Ordering::Greater => Err(DatastoreError::TooNew { found, known: needed }),
+        Ordering::Greater => usable(connection, found, needed),
     }
+}
+
+/// Whether programs that know version `known` can work on these tables, which are of a later one.
+fn usable(connection: &Connection, found: i64, known: i64) -> Result<(), DatastoreError> {
+    let usable_from: i64 =
+        connection.query_row("SELECT usable_from FROM database", [], |row| row.get(0)).map_err(failed)?;
+    if usable_from <= known { Ok(()) } else { Err(DatastoreError::TooNew { found, known }) }
 }
 
 /// Runs the migrations that are missing, all or none, and makes the identity with the first.
@@ -52,7 +60,8 @@ fn run(connection: &mut Connection, migrations: &[&str]) -> Result<(), Datastore
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let (found, needed) = (version(&transaction)?, i64::try_from(migrations.len()).unwrap_or(i64::MAX));
     if found > needed {
-        return Err(DatastoreError::TooNew { found, known: needed });
+        // A newer program has migrated it; there is nothing left to do for this one.
+        return usable(&transaction, found, needed);
     }
     if found == 0 {
         refuse_foreign(&transaction)?;
@@ -153,11 +162,11 @@ mod tests {
         let made = tables(&connection);
         assert_eq!(
             made,
-            ["change", "database", "idempotency", "key", "revision", "schema", "store", "tuple"],
+            ["change", "database", "idempotency", "key", "lease", "revision", "schema", "store", "tuple"],
             "the tables of the record"
         );
 
-        let with = |next| [MIGRATIONS, &[next]].concat();
+        let with = |next: &'static str| [MIGRATIONS, &[next]].concat();
         let broken = with("CREATE TABLE more (id INTEGER) STRICT; CREATE TABLE tuple (id INTEGER);");
         run(&mut connection, &broken).expect_err("the table exists");
         assert_eq!(tables(&connection), made, "all or nothing");
@@ -166,9 +175,13 @@ mod tests {
         let after = identity(&connection).expect("an identity");
         assert_eq!((after.database, after.cursor_keys), (before.database, before.cursor_keys));
 
-        let newer = [ensure(&mut connection), migrate(&mut connection)];
-        for error in newer {
-            let Err(DatastoreError::TooNew { found, known }) = error else { panic!("{error:?}") };
+        for usable in [ensure(&mut connection), migrate(&mut connection)] {
+            usable.expect("what was only added to can be worked on");
+        }
+        assert_eq!(version(&connection).expect("a version"), needed() + 1, "and is left alone");
+        connection.execute("UPDATE database SET usable_from = ?", [needed() + 1]).expect("updated");
+        for refused in [ensure(&mut connection), migrate(&mut connection)] {
+            let Err(DatastoreError::TooNew { found, known }) = refused else { panic!("{refused:?}") };
             assert_eq!((found, known), (needed() + 1, needed()));
         }
     }

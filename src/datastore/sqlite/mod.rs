@@ -15,6 +15,7 @@
 //! | [`scan`] | pages of tuples by filter |
 //! | [`stores`] | stores |
 //! | [`keys`] | API keys |
+//! | [`upkeep`] | what expired, was deleted, or is too old, step by step |
 //! | [`rows`] | columns from and to values, errors |
 
 mod commit;
@@ -26,6 +27,7 @@ mod rows;
 mod scan;
 mod stores;
 mod threads;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +40,7 @@ use self::file::DatabaseFile;
 use self::threads::Threads;
 use super::{
     Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry,
-    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Write,
+    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::metrics::Metrics;
 use crate::revision::{Revision, StoreId, WriteId};
@@ -253,6 +255,10 @@ impl Datastore for Sqlite {
 
     fn hints(&self) -> broadcast::Receiver<StoreId> {
         self.hints.subscribe()
+    }
+
+    fn upkeep(self: Arc<Self>) -> Arc<dyn Upkeep> {
+        self
     }
 
     async fn close(&self) {

@@ -145,7 +145,7 @@ async fn validate(
     named: Option<SchemaId>,
     updates: &[Update],
 ) -> Result<Option<SchemaId>, Error> {
-    let stores = updates.iter().any(|update| !matches!(update, Update::Delete { .. }));
+    let stores = updates.iter().any(|update| matches!(update, Update::Touch(_) | Update::Create(_)));
     if !stores {
         return Ok(named);
     }
@@ -173,7 +173,7 @@ fn all_allowed(schema: Option<&SchemaVersion>, updates: &[Update]) -> Result<(),
                     source: Box::new(source),
                 })?;
             }
-            Update::Delete { .. } => {}
+            Update::Delete { .. } | Update::Expire(_) => {}
         }
     }
     Ok(())

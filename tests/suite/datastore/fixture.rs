@@ -98,6 +98,21 @@ impl Fixture {
         }
     }
 
+    /// The number that a query in both dialects answers, tables named as for [`Self::execute`].
+    pub async fn number(&self, sql: &str) -> i64 {
+        match &self.place {
+            Place::Sqlite(path) => {
+                let connection = rusqlite::Connection::open(path).expect("a connection");
+                connection.query_row(&sql.replace(['{', '}'], ""), [], |row| row.get(0)).expect("a number")
+            }
+            Place::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.expect("a connection");
+                let sql = sql.replace('{', "relata.").replace('}', "");
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect("a number")
+            }
+        }
+    }
+
     /// Keeps every commit waiting until released.
     pub async fn hold(&self) -> Held {
         match &self.place {

@@ -15,6 +15,7 @@ mod pinned;
 mod reads;
 mod schemas;
 mod stores;
+mod upkeep;
 mod world;
 
 use fixture::Fixture;
@@ -77,6 +78,14 @@ on_both_databases! {
         a_stamp_is_never_given_twice,
         keys_outlive_a_restart_on_every_node,
         a_digest_does_not_print;
+    upkeep:
+        a_lease_has_one_holder_until_it_ends,
+        expired_tuples_are_found_store_by_store,
+        what_is_written_anew_is_not_swept,
+        nothing_is_left_of_a_deleted_store,
+        a_purge_that_was_broken_off_begins_anew,
+        old_revisions_are_trimmed_and_the_newest_stays,
+        keys_are_forgotten_after_a_day;
     committer:
         writers_on_all_nodes_leave_one_gapless_history,
         a_hundred_conflicting_writes_are_some_serial_order,

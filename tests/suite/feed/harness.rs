@@ -11,7 +11,7 @@ use relata::datastore::sqlite::Sqlite;
 use relata::datastore::{
     Action, Committed, Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp,
     LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage,
-    Update, Write,
+    Update, Upkeep, Write,
 };
 use relata::feed::FeedSettings;
 use relata::graph::{Ordinal, QuestionView, View};
@@ -431,6 +431,10 @@ impl Datastore for Faults {
 
     fn hints_arrive(&self) -> bool {
         self.inner.lock().unwrap().hints_arrive()
+    }
+
+    fn upkeep(self: Arc<Self>) -> Arc<dyn Upkeep> {
+        Arc::clone(&self.inner.lock().unwrap()).upkeep()
     }
 
     async fn close(&self) {
