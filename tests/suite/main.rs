@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod ask;
+mod chaos;
 mod cli;
 mod conformance;
 mod datastore;
@@ -11,6 +12,7 @@ mod examples;
 mod faults;
 mod feed;
 mod grpc;
+mod history;
 mod language;
 mod layering;
 mod memory;

@@ -1,5 +1,6 @@
 //! A throw-away PostgreSQL: one cluster for the whole test binary, a fresh database for each
-//! test, and clusters of one's own for tests in which the database goes away.
+//! test, clusters of one's own for tests in which the database goes away, and replicas of them
+//! that can be promoted.
 //!
 //! Each server is the child of a small shell that waits for its standard input to end. When the
 //! test process ends, in whatever way, the pipe closes and the shell stops the server and removes
@@ -48,15 +49,19 @@ const KEEPER: &str = r#"
     "$@" >>"$directory/log" 2>&1 &
     server=$!
     read -r word
-    kill -QUIT $server; wait $server
-    [ "$word" = keep ] || rm -rf "$directory"
+    case $word in fast) kill -INT $server ;; *) kill -QUIT $server ;; esac
+    wait $server
+    case $word in fast | keep) ;; *) rm -rf "$directory" ;; esac
 "#;
 
-/// Whether a cluster survives a crash of the machine.
+/// What a cluster survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Nothing is flushed to disk: for tests.
     None,
+    /// An acknowledged commit survives the death of the server, not of the machine. The server
+    /// keeps what a replica may need.
+    Process,
     /// As an operator would run it: for measurements.
     Full,
 }
@@ -73,6 +78,35 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a data directory and starts a server on it.
     pub fn start(durability: Durability) -> Self {
+        let mut cluster = Self::empty(durability);
+        let mut command = cluster.command("initdb");
+        command.args([
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+            "--no-instructions",
+        ]);
+        run(command.arg("-D").arg(cluster.directory.join("data")));
+        cluster.resume();
+        cluster
+    }
+
+    /// A standby of this cluster that follows it, asynchronously.
+    pub fn replica(&self) -> Self {
+        let mut replica = Self::empty(self.durability);
+        let mut command = self.command("pg_basebackup");
+        command.args(["-U", "postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-h"]);
+        run(command.arg(&self.directory).arg("-D").arg(replica.directory.join("data")));
+        replica.resume();
+        replica
+    }
+
+    fn empty(durability: Durability) -> Self {
         let directory = tempfile::Builder::new().prefix("relata-pg-").tempdir().expect("a directory").keep();
         let owner = owner(&directory);
         for path in [directory.clone(), directory.join("data")] {
@@ -82,41 +116,15 @@ impl Cluster {
             }
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("to close the directory");
         }
-        let mut cluster = Self { directory, owner, durability, keeper: None };
-        let output = cluster
-            .command("initdb")
-            .args([
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "-N",
-                "--no-instructions",
-                "-D",
-            ])
-            .arg(cluster.directory.join("data"))
-            .output()
-            .expect("to run initdb");
-        assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
-        cluster.resume();
-        cluster
+        Self { directory, owner, durability, keeper: None }
     }
 
     /// The URL of a new, empty database.
     pub fn create_database(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let output = self
-            .command("createdb")
-            .args(["-U", "postgres", "-T", "template0", "-h"])
-            .arg(&self.directory)
-            .arg(&name)
-            .output()
-            .expect("to run createdb");
-        assert!(output.status.success(), "createdb failed: {}", String::from_utf8_lossy(&output.stderr));
+        let mut command = self.command("createdb");
+        run(command.args(["-U", "postgres", "-T", "template0", "-h"]).arg(&self.directory).arg(&name));
         self.url(&name)
     }
 
@@ -125,14 +133,77 @@ impl Cluster {
         format!("postgres:///{database}?host={}&port={PORT}&user=postgres", self.directory.display())
     }
 
+    /// The socket its clients connect to.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(format!(".s.PGSQL.{PORT}"))
+    }
+
+    /// What a statement returns, one row a line, values parted by `|`. `None`: it failed.
+    pub fn ask(&self, statement: &str) -> Option<String> {
+        let mut command = self.command("psql");
+        command.args(["-X", "-A", "-t", "-q", "-U", "postgres", "-c", statement, "-h"]).arg(&self.directory);
+        let output = command.output().expect("to run psql");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// Stops the server at once, as if its machine had failed. The data directory stays.
     pub fn stop(&mut self) {
+        self.end("keep");
+    }
+
+    /// Stops the server as an operator would: clients are sent away, all is written out.
+    pub fn stop_in_order(&mut self) {
+        self.end("fast");
+    }
+
+    fn end(&mut self, word: &str) {
         if let Some(mut keeper) = self.keeper.take() {
             let mut stdin = keeper.stdin.take().expect("a piped standard input");
-            writeln!(stdin, "keep").expect("to tell the keeper");
+            writeln!(stdin, "{word}").expect("to tell the keeper");
             drop(stdin);
             keeper.wait().expect("the keeper to end");
         }
+    }
+
+    /// Makes commits wait until a replica has them, and until one that waits is there.
+    pub fn wait_for_replicas(&self) {
+        self.set("synchronous_standby_names = '*'");
+        self.until(
+            "a replica is waited for",
+            "select count(*) = 1 from pg_stat_replication where sync_state = 'sync'",
+        );
+    }
+
+    /// Cuts a replica off: it receives nothing any more.
+    pub fn detach(&self) {
+        self.set("primary_conninfo = ''");
+        self.until("nothing is received", "select count(*) = 0 from pg_stat_wal_receiver");
+    }
+
+    /// Makes a replica a primary with what it has received. It waits for no replica.
+    pub fn promote(&self) {
+        self.set("synchronous_standby_names = ''");
+        run(self.command("pg_ctl").arg("promote").arg("-D").arg(self.directory.join("data")));
+        self.until("it is a primary", "select not pg_is_in_recovery()");
+    }
+
+    fn set(&self, setting: &str) {
+        let set = self.ask(&format!("alter system set {setting}"));
+        let set = set.and_then(|_| self.ask("select pg_reload_conf()"));
+        assert!(set.is_some(), "`{setting}` was refused:\n{}", self.log());
+    }
+
+    /// Waits until a statement answers true.
+    fn until(&self, what: &str, statement: &str) {
+        let started = Instant::now();
+        while self.ask(statement).as_deref() != Some("t") {
+            assert!(started.elapsed() < START_TIMEOUT, "waited in vain until {what}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     /// Makes a stopped server a standby: from its next start on it takes no writes.
@@ -155,10 +226,20 @@ impl Cluster {
         for setting in ["listen_addresses=", port.as_str(), "max_connections=400", "shared_buffers=64MB"] {
             command.args(["-c", setting]);
         }
-        if self.durability == Durability::None {
-            for setting in ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"] {
-                command.args(["-c", setting]);
+        let settings: &[&str] = match self.durability {
+            Durability::None => {
+                &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"]
             }
+            Durability::Process => &[
+                "fsync=off",
+                "full_page_writes=off",
+                "wal_keep_size=512MB",
+                "wal_retrieve_retry_interval=200ms",
+            ],
+            Durability::Full => &[],
+        };
+        for setting in settings {
+            command.args(["-c", setting]);
         }
         // Out of the terminal's process group: an interrupt must reach the keeper as the end of
         // its input, not as its own death.
@@ -179,8 +260,7 @@ impl Cluster {
             if ready.success() {
                 return;
             }
-            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-            assert!(started.elapsed() < START_TIMEOUT, "PostgreSQL does not start:\n{log}");
+            assert!(started.elapsed() < START_TIMEOUT, "PostgreSQL does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -218,6 +298,12 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+/// Runs a program of PostgreSQL, which must end well.
+fn run(command: &mut Command) {
+    let output = command.output().expect("a program of PostgreSQL");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Who must own the cluster: PostgreSQL refuses to run as root, so root becomes `postgres`, else
@@ -286,4 +372,34 @@ fn a_database_outlives_a_stopped_server_and_nothing_outlives_the_cluster() {
     let directory = cluster.directory.clone();
     drop(cluster);
     assert!(!directory.exists(), "{} was left behind", directory.display());
+}
+
+#[test]
+fn a_promoted_replica_has_what_it_received() {
+    if !enabled() {
+        return;
+    }
+    let mut primary = Cluster::start(Durability::Process);
+    primary.ask("create table t (n int)").expect("a table");
+    let mut replica = primary.replica();
+    primary.wait_for_replicas();
+    primary.ask("insert into t values (1)").expect("a row");
+    // Nobody waits for the replica any more, and it receives nothing.
+    primary.set("synchronous_standby_names = ''");
+    replica.detach();
+    primary.ask("insert into t values (2)").expect("a row");
+    assert_eq!(replica.ask("insert into t values (3)"), None, "a standby was written to");
+    primary.stop();
+    replica.promote();
+    assert_eq!(replica.ask("select * from t").as_deref(), Some("1"));
+    replica.ask("insert into t values (3)").expect("a row");
+
+    // The old one comes back and takes no writes; the new one is restarted and has all.
+    primary.demote();
+    primary.resume();
+    assert_eq!(primary.ask("select * from t").as_deref(), Some("1\n2"));
+    assert_eq!(primary.ask("insert into t values (4)"), None, "a standby was written to");
+    replica.stop_in_order();
+    replica.resume();
+    assert_eq!(replica.replica().ask("select * from t").as_deref(), Some("1\n3"));
 }
