@@ -79,6 +79,8 @@ pub enum Access {
 /// The kinds of credentials that are taken; at least one should be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Credentials {
+    /// API keys, made by `relata key create` or the `KeyService`. Default: not taken.
+    pub api_keys: bool,
     /// Tokens of this file: one `TOKEN [NAME] [STORE:RIGHT,RIGHT…]` per line, `#` begins a
     /// comment. A line without grants may do everything.
     pub token_file: Option<PathBuf>,
@@ -88,7 +90,13 @@ impl Credentials {
     /// Only the tokens of a file.
     #[must_use]
     pub fn tokens(file: impl Into<PathBuf>) -> Self {
-        Self { token_file: Some(file.into()) }
+        Self { token_file: Some(file.into()), ..Self::default() }
+    }
+
+    /// Only API keys.
+    #[must_use]
+    pub fn api_keys() -> Self {
+        Self { api_keys: true, ..Self::default() }
     }
 }
 

@@ -8,8 +8,8 @@ use super::exit::{Exit, Failure};
 use super::output::{Format, Output, remark};
 use super::settings::{Globals, Settings};
 use super::{
-    check, completions, context, expand, list_objects, list_relations, list_subjects, migrate, schema, serve,
-    store, test, tuple, version,
+    check, completions, context, expand, key, list_objects, list_relations, list_subjects, migrate, schema,
+    serve, store, test, tuple, version,
 };
 
 /// An authorization server, and the way to ask it.
@@ -50,6 +50,7 @@ enum Command {
     Schema(schema::Schema),
     Test(test::Test),
     Store(store::Store),
+    Key(key::Key),
     Context(context::Context),
     Completions(completions::Completions),
     Version(version::Version),
@@ -99,6 +100,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::ListObjects(list) => ask(&globals, async |settings| list.run(settings, out).await),
         Command::ListSubjects(list) => ask(&globals, async |settings| list.run(settings, out).await),
         Command::ListRelations(list) => ask(&globals, async |settings| list.run(settings, out).await),
+        Command::Key(key) => key.run(&globals, out),
         Command::Store(store) => ask(&globals, async |settings| store.run(settings, out).await),
         Command::Tuple(tuple) => ask(&globals, async |settings| tuple.run(settings, out).await),
         Command::Schema(schema) => schema.run(&globals, out),

@@ -15,6 +15,7 @@ use super::dial::{Dialer, Explained, Seen};
 use super::exit::Failure;
 use super::settings::{DEFAULT_ENDPOINT, Settings};
 use super::transport;
+use crate::proto::key_service_client::KeyServiceClient;
 use crate::proto::permission_service_client::PermissionServiceClient;
 use crate::proto::schema_service_client::SchemaServiceClient;
 use crate::proto::store_service_client::StoreServiceClient;
@@ -115,6 +116,11 @@ impl Connection {
     /// Schemas.
     pub fn schemas(&self) -> SchemaServiceClient<Service> {
         SchemaServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// API keys.
+    pub fn keys(&self) -> KeyServiceClient<Service> {
+        KeyServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Stores.

@@ -142,6 +142,8 @@ fn advice_of_reason(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "NO_SCHEMA" | "SCHEMA_MISSING" => "upload one with `relata schema write FILE`",
         "STORE_NOT_FOUND" => "`relata store list` shows the stores, `relata store create NAME` makes one",
+        "KEY_NOT_FOUND" => "`relata key list` shows the keys",
+        "KEY_AMBIGUOUS" => "name one by its id, or add --all",
         "SCHEMA_NOT_FOUND" => "`relata schema list` shows the versions",
         "SCHEMA_CHANGED" => "read the schema in force with `relata schema read` and decide anew",
         "ZOOKIE_HISTORY_LOST" => {
@@ -158,8 +160,8 @@ fn advice_of_reason(reason: &str) -> Option<&'static str> {
 /// What to do about an answer of the server, by its code alone.
 fn advice_of_code(code: Code) -> Option<&'static str> {
     match code {
-        Code::Unauthenticated => Some("pass a token with --token or RELATA_TOKEN"),
-        Code::PermissionDenied => Some("ask whoever runs the server for a token with this right"),
+        Code::Unauthenticated => Some("pass a key or token with --token or RELATA_TOKEN"),
+        Code::PermissionDenied => Some("ask whoever runs the server for a key with this right"),
         Code::Unavailable => Some("retry in a moment"),
         Code::DeadlineExceeded => Some("allow more time with --timeout SECONDS, or ask for less"),
         Code::ResourceExhausted => Some("ask for less at once, or retry when the server is less busy"),

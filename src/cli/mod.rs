@@ -18,6 +18,8 @@ mod dial;
 mod exit;
 mod expand;
 mod explanation;
+mod key;
+mod key_direct;
 mod list_objects;
 mod list_relations;
 mod list_subjects;

@@ -35,6 +35,7 @@ Examples:
   relata serve --bootstrap schema-examples/drive/store.fga.yaml
   relata serve --datastore postgres://relata:secret@db/relata --migrate
   relata serve --listen 0.0.0.0:8081 --token-file tokens.txt --tls-cert server.pem --tls-key server.key
+  relata serve --listen 0.0.0.0:8081 --api-keys --tls-cert server.pem --tls-key server.key
   relata serve --listen 127.0.0.1:0 --datastore sqlite:/tmp/relata.db")]
 pub struct Serve {
     /// Address to listen on; port 0 takes a free one, which is printed.
@@ -48,11 +49,14 @@ pub struct Serve {
     /// Create or upgrade the tables at start; always done for SQLite.
     #[arg(long, env = "RELATA_MIGRATE")]
     migrate: bool,
-    /// File of tokens that may call: one `TOKEN [NAME]` per line, `#` begins a comment.
+    /// Ask every call for an API key; `relata key create` makes them.
+    #[arg(long, env = "RELATA_API_KEYS")]
+    api_keys: bool,
+    /// File of tokens that may call: one `TOKEN [NAME] [STORE:RIGHT,…]` per line, `#` begins a comment.
     #[arg(long, env = "RELATA_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Serve anybody who can connect, beyond loopback too: for networks that are guarded otherwise.
-    #[arg(long, env = "RELATA_INSECURE", conflicts_with = "token_file")]
+    #[arg(long, env = "RELATA_INSECURE", conflicts_with_all = ["token_file", "api_keys"])]
     insecure: bool,
     #[command(flatten)]
     tls: ServerTlsFlags,
@@ -158,10 +162,11 @@ impl Serve {
         if self.migrate {
             config.migration = Migration::AtStart;
         }
-        config.access = match (&self.token_file, self.insecure) {
-            (Some(path), _) => Access::Guarded(Credentials::tokens(path)),
-            (None, true) => Access::Insecure,
-            (None, false) => Access::OpenOnLoopback,
+        let credentials = Credentials { api_keys: self.api_keys, token_file: self.token_file.clone() };
+        config.access = match (credentials == Credentials::default(), self.insecure) {
+            (false, _) => Access::Guarded(credentials),
+            (true, true) => Access::Insecure,
+            (true, false) => Access::OpenOnLoopback,
         };
         config.tls = globals.tls.server(&self.tls)?;
         config.max_connections = self.max_connections;
@@ -324,7 +329,7 @@ fn failure(error: &RunError) -> Failure {
     };
     let advice = match error {
         RunError::Exposed { .. } => {
-            Some("add --token-file FILE, or --insecure if the network is guarded otherwise")
+            Some("add --api-keys or --token-file FILE, or --insecure if the network is guarded otherwise")
         }
         RunError::OperationsExposed { .. } => {
             Some("choose another address with --operations-listen, or add --operations-insecure")

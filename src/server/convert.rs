@@ -203,7 +203,7 @@ fn value(value: prost_types::Value) -> Value {
 }
 
 /// A moment of the request. Relata keeps microseconds; what is finer is dropped.
-fn timestamp(timestamp: &prost_types::Timestamp) -> Result<Timestamp, Error> {
+pub fn timestamp(timestamp: &prost_types::Timestamp) -> Result<Timestamp, Error> {
     /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, what the wire type allows.
     const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
     if !RANGE.contains(&timestamp.seconds) || !(0..1_000_000_000).contains(&timestamp.nanos) {

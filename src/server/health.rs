@@ -11,13 +11,14 @@ use tonic_health::server::HealthReporter;
 use super::node::Node;
 use super::readiness::Readiness;
 use super::sample;
+use crate::proto::key_service_server::SERVICE_NAME as KEY;
 use crate::proto::permission_service_server::SERVICE_NAME as PERMISSION;
 use crate::proto::schema_service_server::SERVICE_NAME as SCHEMA;
 use crate::proto::store_service_server::SERVICE_NAME as STORE;
 use crate::proto::tuple_service_server::SERVICE_NAME as TUPLE;
 
 /// The whole server, and each service by name: they serve or do not serve together.
-const NAMES: [&str; 5] = ["", PERMISSION, SCHEMA, STORE, TUPLE];
+const NAMES: [&str; 6] = ["", PERMISSION, SCHEMA, STORE, TUPLE, KEY];
 
 /// Tells every service's watchers.
 pub async fn announce(reporter: &HealthReporter, status: ServingStatus) {

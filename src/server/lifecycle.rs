@@ -35,7 +35,8 @@ use tonic_reflection::server::Builder as Reflection;
 use tower::util::MapResponseLayer;
 
 use super::accept::{self, Door, InsideDoor};
-use super::access::{AccessLayer, Authenticator, FromInside, Gate, TokenFileError, Tokens};
+use super::access::{AccessLayer, ApiKeys, Authenticator, FromInside, Gate, TokenFile, TokenFileError};
+use super::key::Keys;
 use super::node::Node;
 use super::observe::ObserveLayer;
 use super::operations::{self, OperationsListener, Pages};
@@ -52,6 +53,7 @@ use crate::datastore::sqlite::Sqlite;
 use crate::datastore::{Datastore, DatastoreError};
 use crate::metrics::Metrics;
 use crate::proto;
+use crate::proto::key_service_server::KeyServiceServer;
 use crate::proto::permission_service_server::PermissionServiceServer;
 use crate::proto::schema_service_server::SchemaServiceServer;
 use crate::proto::store_service_server::StoreServiceServer;
@@ -202,9 +204,9 @@ fn gate(access: &Access, listeners: &[TcpListener]) -> Result<Gate, RunError> {
         Access::Guarded(credentials) => {
             let mut authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(FromInside::default())];
             if let Some(path) = &credentials.token_file {
-                authenticators.push(Arc::new(Tokens::read(path)?));
+                authenticators.push(Arc::new(TokenFile::open(path)?));
             }
-            Ok(Gate::Guarded(authenticators.into()))
+            Ok(Gate::Guarded(authenticators))
         }
         Access::Insecure => Ok(Gate::Open),
         Access::OpenOnLoopback => {
@@ -238,7 +240,11 @@ async fn serve(
     datastore.ping().await?;
     let drain = config.drain;
     let (stop, stopping) = watch::channel(false);
-    let node = Node::start(config, Arc::clone(&datastore), metrics, stopping.clone()).await?;
+    let node = Node::start(config, Arc::clone(&datastore), Arc::clone(&metrics), stopping.clone()).await?;
+    let gate = match node.keys() {
+        Some(keys) => gate.and(Arc::new(ApiKeys(Arc::clone(keys)))),
+        None => gate,
+    };
     let reporter = HealthReporter::new();
     health::announce(&reporter, ServingStatus::NotServing).await;
     let routes = routes(&node, &reporter)?;
@@ -251,7 +257,7 @@ async fn serve(
         let shard = Shard {
             node: Arc::clone(&node),
             routes: routes.clone(),
-            access: AccessLayer::new(gate.clone()),
+            access: AccessLayer::new(gate.clone(), Arc::clone(&metrics)),
             door: Arc::clone(&door),
             inside: inside.take(),
             listener,
@@ -302,6 +308,7 @@ pub fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, Run
         )
         .add_service(TupleServiceServer::new(Tuples(Arc::clone(node))).max_decoding_message_size(limit))
         .add_service(SchemaServiceServer::new(Schemas(Arc::clone(node))).max_decoding_message_size(limit))
+        .add_service(KeyServiceServer::new(Keys(Arc::clone(node))).max_decoding_message_size(limit))
         .add_service(StoreServiceServer::new(Stores(Arc::clone(node))).max_decoding_message_size(limit)))
 }
 

@@ -28,6 +28,7 @@ mod deadline;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod key;
 pub mod lifecycle;
 pub mod logging;
 mod node;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tonic::{Request, Status};
 
-use super::access::{Addressed, StoreName, is_store};
+use super::access::{Addressed, KeyRing, StoreName, is_store};
 use super::call::Call;
 use super::convert::clip;
 use super::cursor::CursorKeys;
@@ -17,7 +18,7 @@ use super::pool::Pool;
 use super::registry::Registry;
 use super::status::Error;
 use super::store::DEFAULT;
-use crate::config::{Config, RequestLimits};
+use crate::config::{Access, Config, RequestLimits};
 use crate::datastore::committer::{CommitError, CommitterSettings, Committers};
 use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Write};
 use crate::feed::{Feed, Replica, SchemaVersion};
@@ -37,6 +38,8 @@ pub struct Node {
     registry: Registry,
     /// Names of stores that grants name by id. Only stores that existed are in it.
     names: DashMap<StoreId, Box<str>>,
+    /// The API keys, and the task that follows them, where they are asked for.
+    keys: Option<(Arc<KeyRing>, AbortHandle)>,
     pool: Pool,
     upkeep: Upkeep,
     metrics: Arc<Metrics>,
@@ -55,6 +58,12 @@ impl Node {
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, RunError> {
         let identity = datastore.identity().await?;
+        let keys = match &config.access {
+            Access::Guarded(credentials) if credentials.api_keys => {
+                Some(KeyRing::follow(Arc::clone(&datastore), config.feed.max_staleness).await?)
+            }
+            Access::Guarded(_) | Access::OpenOnLoopback | Access::Insecure => None,
+        };
         ensure_default_store(&*datastore).await?;
         let pool = Pool::start(config.search_threads, config.max_searches, Arc::clone(&metrics))
             .map_err(RunError::Start)?;
@@ -70,6 +79,7 @@ impl Node {
             feed,
             registry: Registry::default(),
             names: DashMap::new(),
+            keys,
             pool,
             upkeep,
             metrics,
@@ -82,6 +92,9 @@ impl Node {
     /// Lets what was begun finish, and ends the background work.
     pub async fn stop(&self) {
         self.upkeep.stop().await;
+        if let Some((_, following)) = &self.keys {
+            following.abort();
+        }
         self.committers.close().await;
         self.feed.shutdown().await;
     }
@@ -146,6 +159,19 @@ impl Node {
     /// Where long searches go.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The API keys that calls may present, where they are asked for.
+    pub fn keys(&self) -> Option<&Arc<KeyRing>> {
+        self.keys.as_ref().map(|(ring, _)| ring)
+    }
+
+    /// Makes this node know at once that keys were changed. Others notice by themselves.
+    pub async fn keys_changed(&self) {
+        if let Some(ring) = self.keys() {
+            // Whoever is late notices by itself too.
+            let _ = ring.renew().await;
+        }
     }
 
     /// Becomes true when the server is to stop.

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use http::{Extensions, HeaderMap, header};
 
 use super::principal::Principal;
+use crate::metrics::Credential;
 use crate::server::status::Error;
 
 /// Longest credential looked at, in bytes. Signed tokens with many claims stay below it.
@@ -30,7 +31,7 @@ pub struct Bearer<'a>(&'a str);
 
 impl<'a> Bearer<'a> {
     /// A text that was presented.
-    #[must_use]
+    #[cfg(test)]
     pub fn new(text: &'a str) -> Self {
         Self(text)
     }
@@ -62,6 +63,9 @@ pub enum Recognition {
 /// Recognises one kind of credential. It is asked before every call, so it answers from memory
 /// wherever it can.
 pub trait Authenticator: Debug + Send + Sync + 'static {
+    /// The kind, for those who count calls.
+    fn kind(&self) -> Credential;
+
     /// Whose credential this is.
     fn recognise(&self, presented: &Presented<'_>) -> Recognition;
 }

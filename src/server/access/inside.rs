@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::authenticator::{Authenticator, Presented, Recognition};
 use super::grants::Grants;
 use super::principal::Principal;
+use crate::metrics::Credential;
 use crate::server::connection::Peer;
 
 /// Recognises connections that come from this process. They may do everything: whoever can start
@@ -19,6 +20,10 @@ impl Default for FromInside {
 }
 
 impl Authenticator for FromInside {
+    fn kind(&self) -> Credential {
+        Credential::Open
+    }
+
     fn recognise(&self, presented: &Presented<'_>) -> Recognition {
         match presented.connection.get() {
             Some(Peer::Inside) => Recognition::Settled(Ok(Arc::clone(&self.0))),

@@ -16,6 +16,7 @@ use tower::{Layer, Service};
 use super::authenticator::{Authenticator, Presented, Recognition, bearer};
 use super::methods::{self, Method, Needs};
 use super::principal::Principal;
+use crate::metrics::{Credential, Metrics};
 use crate::server::convert::clip;
 use crate::server::status::Error;
 
@@ -34,7 +35,21 @@ pub enum Gate {
     /// Whoever can connect.
     Open,
     /// Whoever one of these recognises, asked in this order.
-    Guarded(Arc<[Arc<dyn Authenticator>]>),
+    Guarded(Vec<Arc<dyn Authenticator>>),
+}
+
+impl Gate {
+    /// The same, asking one more.
+    #[must_use]
+    pub fn and(self, authenticator: Arc<dyn Authenticator>) -> Self {
+        match self {
+            Self::Open => Self::Open,
+            Self::Guarded(mut authenticators) => {
+                authenticators.push(authenticator);
+                Self::Guarded(authenticators)
+            }
+        }
+    }
 }
 
 /// Puts the check in front of all services.
@@ -42,55 +57,74 @@ pub enum Gate {
 pub struct AccessLayer {
     gate: Gate,
     anybody: Arc<Principal>,
+    metrics: Arc<Metrics>,
 }
 
 /// Whether a call goes on.
 enum Decision {
     Now(Result<Admitted, Error>),
-    Later(Option<&'static Method>, BoxFuture<'static, Result<Arc<Principal>, Error>>),
+    Later(BoxFuture<'static, Result<Admitted, Error>>),
 }
 
 impl AccessLayer {
     /// A layer at this gate.
     #[must_use]
-    pub fn new(gate: Gate) -> Self {
-        Self { gate, anybody: Arc::new(Principal::anybody()) }
+    pub fn new(gate: Gate, metrics: Arc<Metrics>) -> Self {
+        Self { gate, anybody: Arc::new(Principal::anybody()), metrics }
     }
 
     fn decide<B>(&self, request: &Request<B>) -> Decision {
         let method = methods::find(request.uri().path());
-        if method.is_some_and(|method| method.needs == Needs::Nothing) {
-            return Decision::Now(admit(method, Arc::clone(&self.anybody)));
-        }
         // Who may not call at all is not told which methods there are.
-        match self.recognise(request) {
-            Recognition::Settled(caller) => Decision::Now(caller.and_then(|caller| admit(method, caller))),
-            Recognition::Asked(asked) => Decision::Later(method, asked),
+        let (kind, recognition) = match method {
+            Some(Method { needs: Needs::Nothing, .. }) => self.nobody_asked(),
+            Some(_) | None => self.recognise(request),
+        };
+        match recognition {
+            Recognition::Settled(outcome) => {
+                count(&self.metrics, kind, &outcome);
+                Decision::Now(outcome.and_then(|caller| admit(method, caller)))
+            }
+            Recognition::Asked(asked) => {
+                let metrics = Arc::clone(&self.metrics);
+                Decision::Later(Box::pin(async move {
+                    let outcome = asked.await;
+                    count(&metrics, kind, &outcome);
+                    outcome.and_then(|caller| admit(method, caller))
+                }))
+            }
             Recognition::Foreign => Decision::Now(Err(Error::UnknownCredential)),
         }
     }
 
-    /// Who makes a call.
-    fn recognise<B>(&self, request: &Request<B>) -> Recognition {
-        let Gate::Guarded(authenticators) = &self.gate else {
-            return Recognition::Settled(Ok(Arc::clone(&self.anybody)));
-        };
+    fn nobody_asked(&self) -> (Credential, Recognition) {
+        (Credential::Open, Recognition::Settled(Ok(Arc::clone(&self.anybody))))
+    }
+
+    /// Who makes a call, and how that is known.
+    fn recognise<B>(&self, request: &Request<B>) -> (Credential, Recognition) {
+        let refused = |error| (Credential::Refused, Recognition::Settled(Err(error)));
+        let Gate::Guarded(authenticators) = &self.gate else { return self.nobody_asked() };
         let bearer = match bearer(request.headers()) {
             Ok(bearer) => bearer,
-            Err(error) => return Recognition::Settled(Err(error)),
+            Err(error) => return refused(error),
         };
         let presented = Presented { bearer, connection: request.extensions() };
-        for authenticator in authenticators.iter() {
+        for authenticator in authenticators {
             match authenticator.recognise(&presented) {
                 Recognition::Foreign => {}
-                recognition @ (Recognition::Settled(_) | Recognition::Asked(_)) => return recognition,
+                recognition @ (Recognition::Settled(_) | Recognition::Asked(_)) => {
+                    return (authenticator.kind(), recognition);
+                }
             }
         }
-        Recognition::Settled(Err(match presented.bearer {
-            Some(_) => Error::UnknownCredential,
-            None => Error::NoCredential,
-        }))
+        refused(if presented.bearer.is_some() { Error::UnknownCredential } else { Error::NoCredential })
     }
+}
+
+fn count(metrics: &Metrics, kind: Credential, outcome: &Result<Arc<Principal>, Error>) {
+    let kind = if outcome.is_ok() { kind } else { Credential::Refused };
+    metrics.access.authentications.of(kind).inc();
 }
 
 /// Refuses what needs no look at the request's body, and what has no row.
@@ -147,12 +181,12 @@ where
                 Either::Left(self.inner.call(request))
             }
             Decision::Now(Err(error)) => Either::Right(Either::Left(ready(Ok(refuse(&request, error))))),
-            Decision::Later(method, asked) => {
+            Decision::Later(decided) => {
                 // The service that is ready goes along; the one that stays gets ready anew.
                 let unready = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, unready);
                 Either::Right(Either::Right(Box::pin(async move {
-                    match asked.await.and_then(|caller| admit(method, caller)) {
+                    match decided.await {
                         Ok(admitted) => {
                             request.extensions_mut().insert(admitted);
                             inner.call(request).await
@@ -182,6 +216,10 @@ mod tests {
     struct Known(&'static str, &'static str);
 
     impl Authenticator for Known {
+        fn kind(&self) -> Credential {
+            Credential::Token
+        }
+
         fn recognise(&self, presented: &Presented<'_>) -> Recognition {
             let Some(bearer) = presented.bearer else { return Recognition::Foreign };
             let Some(name) = bearer.expose().strip_prefix(self.0) else { return Recognition::Foreign };
@@ -205,15 +243,24 @@ mod tests {
             request = request.header("authorization", format!("Bearer {credential}"));
         }
         let request = request.body(()).expect("a request");
-        let admitted = match AccessLayer::new(gate).decide(&request) {
+        let metrics = Metrics::new();
+        let admitted = match AccessLayer::new(gate, Arc::clone(&metrics)).decide(&request) {
             Decision::Now(outcome) => outcome,
-            Decision::Later(method, asked) => asked.await.and_then(|caller| admit(method, caller)),
+            Decision::Later(decided) => decided.await,
         };
+        let known: u64 = [Credential::Token, Credential::Key, Credential::Open]
+            .map(|kind| metrics.access.authentications.of(kind).get())
+            .iter()
+            .sum();
+        let refused = metrics.access.authentications.of(Credential::Refused).get();
+        assert_eq!(known + refused, 1, "each call is counted once");
+        let nobody = matches!(admitted, Err(Error::UnknownCredential | Error::NoCredential));
+        assert_eq!(refused == 1, nobody, "{admitted:?}");
         admitted.map(|admitted| format!("{}@{}", admitted.caller.name(), admitted.method.path))
     }
 
     fn guarded() -> Gate {
-        Gate::Guarded(Arc::new([Arc::new(Known("sync-", "a:read")), Arc::new(Known("async-", "*:admin"))]))
+        Gate::Guarded(vec![Arc::new(Known("sync-", "a:read")), Arc::new(Known("async-", "*:admin"))])
     }
 
     #[tokio::test]

@@ -61,6 +61,9 @@ pub const TABLE: &[Method] = &[
     // It shows the stores on which the caller has any right.
     row("/relata.v1.StoreService/ListStores", Needs::Credential),
     row("/relata.v1.StoreService/DeleteStore", ADMIN),
+    row("/relata.v1.KeyService/CreateKey", ADMIN_OF_ALL),
+    row("/relata.v1.KeyService/ListKeys", ADMIN_OF_ALL),
+    row("/relata.v1.KeyService/RevokeKey", ADMIN_OF_ALL),
     row("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Needs::Credential),
     row("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Needs::Credential),
     // A load balancer that has no credential must be able to tell a node that serves from one
@@ -109,7 +112,8 @@ addressed! {
         WriteSchemaRequest ReadSchemaRequest ListSchemasRequest PlanSchemaRequest
         GetStoreRequest DeleteStoreRequest;
     to the server:
-        CreateStoreRequest ListStoresRequest;
+        CreateStoreRequest ListStoresRequest
+        CreateKeyRequest ListKeysRequest RevokeKeyRequest;
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! Tokens from a file: one line each, with a name and grants.
+//! Tokens from a file: one line each, with a name and grants. The file is read again when it
+//! changes.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use super::authenticator::{Authenticator, Presented, Recognition};
 use super::grants::{GrantError, Grants};
 use super::principal::Principal;
-use crate::server::status::Error;
+use crate::metrics::Credential;
+use crate::server::changes::{Changes, Contents, FileError};
+use crate::server::logging::cause;
 
 /// Shortest token accepted, in bytes: guessing one must be hopeless.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -34,8 +38,11 @@ impl std::fmt::Debug for Tokens {
 #[expect(missing_docs, reason = "each message names its fields")]
 pub enum TokenFileError {
     /// The file cannot be read.
-    #[error("cannot read the token file `{}`", .path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("the token file cannot be used")]
+    Unreadable(#[from] FileError),
+    /// The file is no text.
+    #[error("the token file is not UTF-8")]
+    NotText,
     /// A line is not `TOKEN [NAME] [GRANT…]`.
     #[error("line {line} of the token file holds more than a token, a name and grants")]
     Shape { line: usize },
@@ -56,11 +63,25 @@ pub enum TokenFileError {
 }
 
 impl Tokens {
-    /// Reads a token file.
-    pub fn read(path: &Path) -> Result<Self, TokenFileError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| TokenFileError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text)
+    fn of(contents: &Contents) -> Result<Self, TokenFileError> {
+        Self::parse(std::str::from_utf8(contents.get(0)).map_err(|_| TokenFileError::NotText)?)
+    }
+
+    /// These tokens after others. Who stays the same stays the same principal; who is gone, or may
+    /// do something else now, has their streams ended.
+    fn after(mut self, before: &Self) -> Self {
+        for was in &before.0 {
+            let same = self.0.iter_mut().find(|token| {
+                token.digest == was.digest
+                    && token.principal.name() == was.principal.name()
+                    && token.principal.grants() == was.principal.grants()
+            });
+            match same {
+                Some(token) => token.principal = Arc::clone(&was.principal),
+                None => was.principal.withdraw(),
+            }
+        }
+        self
     }
 
     /// Takes the text of a token file: one `TOKEN [NAME] [GRANT…]` per line, `#` begins a comment.
@@ -114,11 +135,49 @@ impl Tokens {
     }
 }
 
-impl Authenticator for Tokens {
+/// A token file, as it is now.
+#[derive(Debug)]
+pub struct TokenFile(Arc<ArcSwap<Tokens>>);
+
+impl TokenFile {
+    /// Reads a token file, and reads it again when it changes for as long as the current runtime
+    /// lives. What cannot be used then is logged, and the tokens stay what they were.
+    pub fn open(path: &Path) -> Result<Self, TokenFileError> {
+        let paths = vec![path.to_owned()];
+        let contents = Contents::read(&paths)?;
+        let tokens = Arc::new(ArcSwap::from_pointee(Tokens::of(&contents)?));
+        let changes = Changes::follow(paths, &contents);
+        tokio::spawn(follow(Arc::clone(&tokens), changes));
+        Ok(Self(tokens))
+    }
+}
+
+async fn follow(tokens: Arc<ArcSwap<Tokens>>, mut changes: Changes) {
+    loop {
+        let changed = changes.next().await.map_err(TokenFileError::from);
+        match changed.and_then(|contents| Tokens::of(&contents)) {
+            Ok(new) => {
+                let new = new.after(&tokens.load());
+                tracing::info!("the token file has changed: {new:?}");
+                tokens.store(Arc::new(new));
+            }
+            Err(error) => {
+                tracing::error!(cause = cause(&error), "{error}; the tokens stay what they were");
+            }
+        }
+    }
+}
+
+impl Authenticator for TokenFile {
+    fn kind(&self) -> Credential {
+        Credential::Token
+    }
+
     /// A token has no shape of its own: what is in the file is one, anything else is another's.
     fn recognise(&self, presented: &Presented<'_>) -> Recognition {
-        match presented.bearer.and_then(|bearer| self.principal(bearer.expose())) {
-            Some(principal) => Recognition::Settled(Ok::<_, Error>(Arc::clone(principal))),
+        let tokens = self.0.load();
+        match presented.bearer.and_then(|bearer| tokens.principal(bearer.expose())) {
+            Some(principal) => Recognition::Settled(Ok(Arc::clone(principal))),
             None => Recognition::Foreign,
         }
     }
@@ -147,6 +206,21 @@ mod tests {
         assert_eq!(principal("0123456789abcdefh").expect("known").1, "default:read");
         assert_eq!(principal("0123456789abcdeF"), None);
         assert_eq!(principal(""), None);
+    }
+
+    #[test]
+    fn who_stays_the_same_is_not_disturbed() {
+        let before = Tokens::parse(FILE).expect("tokens");
+        let find = |tokens: &Tokens, token: &str| tokens.principal(token).map(Arc::clone);
+        let was = |token: &str| find(&before, token).expect("known");
+        let changed = "fedcba9876543210 renamed\n0123456789abcdef ci\n0123456789abcdefg app default:read\n";
+        let after = Tokens::parse(changed).expect("tokens").after(&before);
+        assert!(Arc::ptr_eq(&was("0123456789abcdef"), &find(&after, "0123456789abcdef").expect("known")));
+        assert!(!was("0123456789abcdef").has_ended());
+        for gone in ["fedcba9876543210", "0123456789abcdefg", "0123456789abcdefh"] {
+            assert!(was(gone).has_ended(), "{gone}");
+        }
+        assert!(!find(&after, "0123456789abcdefg").expect("known").has_ended(), "under its new grants");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::reason::Reason;
-use crate::datastore::{DatastoreError, SchemaId, WriteError};
+use crate::datastore::{DatastoreError, KeyId, SchemaId, WriteError};
 use crate::engine::EngineError;
 use crate::feed::FeedError;
 use crate::proto;
@@ -61,6 +61,14 @@ pub enum Error {
     NoCredential,
     /// The call carries a credential that is not known here, or no longer.
     UnknownCredential,
+    /// The call carries a text that was meant to be an API key and never was one.
+    MistypedKey,
+    /// The node has not heard of revocations for too long to take any API key.
+    KeysStale { age: Duration, bound: Duration },
+    /// There is no such API key, or no live one of that name.
+    KeyNotFound { key: String },
+    /// Several live API keys have that name.
+    KeyAmbiguous { name: String, ids: Vec<KeyId> },
     /// The credential that a stream was opened with was taken back or has expired.
     CredentialEnded,
     /// The caller has none of these rights, on a store or on all of them.

@@ -100,6 +100,12 @@ reasons! {
     ShuttingDown = "SHUTTING_DOWN",
     /// No credential, or not one that holds here.
     Unauthenticated = "UNAUTHENTICATED",
+    /// The node cannot know which API keys have been revoked.
+    KeysStale = "KEYS_STALE",
+    /// There is no such API key.
+    KeyNotFound = "KEY_NOT_FOUND",
+    /// Several live API keys have the name.
+    KeyAmbiguous = "KEY_AMBIGUOUS",
     /// The caller lacks the right.
     PermissionDenied = "PERMISSION_DENIED",
     /// There is no such method.

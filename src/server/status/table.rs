@@ -207,6 +207,30 @@ impl Error {
                 Reason::Unauthenticated,
                 "the key or token is not known to this server: it may be mistyped, revoked or expired",
             ),
+            Self::MistypedKey => Row::new(
+                Unauthenticated,
+                Reason::Unauthenticated,
+                "the API key is mistyped or incomplete: its checksum does not fit",
+            ),
+            Self::KeysStale { age, bound } => Row::new(
+                Unavailable,
+                Reason::KeysStale,
+                format!("the API keys were last known {age:.1?} ago, more than {bound:?}: whether one has been revoked cannot be told"),
+            )
+            .retry(LATER),
+            Self::KeyNotFound { key } => {
+                Row::new(NotFound, Reason::KeyNotFound, format!("there is no API key `{key}`")).at("key")
+            }
+            Self::KeyAmbiguous { name, ids } => {
+                let ids: Vec<&str> = ids.iter().map(|id| &*id.0).collect();
+                Row::new(
+                    FailedPrecondition,
+                    Reason::KeyAmbiguous,
+                    format!("several live keys are named `{name}`: name one of {} by its id, or revoke all", ids.join(", ")),
+                )
+                .with("ids", ids.join(","))
+                .at("key")
+            }
             Self::CredentialEnded => Row::new(
                 Unauthenticated,
                 Reason::Unauthenticated,

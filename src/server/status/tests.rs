@@ -9,7 +9,7 @@ use tonic_types::StatusExt as _;
 
 use super::{DOMAIN, Error, Reason};
 use crate::condition::{ErrorCause, EvaluationError};
-use crate::datastore::{DatastoreError, Expectation, SchemaId, WriteError};
+use crate::datastore::{DatastoreError, Expectation, KeyId, SchemaId, WriteError};
 use crate::engine::{EngineError, LimitKind, Work};
 use crate::feed::FeedError;
 use crate::proto;
@@ -159,6 +159,20 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (Error::ShuttingDown, Unavailable, Reason::ShuttingDown, ""),
         (Error::NoCredential, Unauthenticated, Reason::Unauthenticated, ""),
         (Error::UnknownCredential, Unauthenticated, Reason::Unauthenticated, ""),
+        (Error::MistypedKey, Unauthenticated, Reason::Unauthenticated, ""),
+        (
+            Error::KeysStale { age: Duration::from_secs(11), bound: Duration::from_secs(10) },
+            Unavailable,
+            Reason::KeysStale,
+            "",
+        ),
+        (Error::KeyNotFound { key: "ci".into() }, NotFound, Reason::KeyNotFound, "key"),
+        (
+            Error::KeyAmbiguous { name: "ci".into(), ids: vec![KeyId("1a".into()), KeyId("2b".into())] },
+            FailedPrecondition,
+            Reason::KeyAmbiguous,
+            "key",
+        ),
         (Error::CredentialEnded, Unauthenticated, Reason::Unauthenticated, ""),
         (Error::Denied { wanted: Rights::ALL, store: None }, PermissionDenied, Reason::PermissionDenied, ""),
         (

@@ -62,6 +62,8 @@ async fn every_method(
         server.channel.clone(),
         bearer.clone(),
     );
+    let mut keys =
+        proto::key_service_client::KeyServiceClient::with_interceptor(server.channel.clone(), bearer.clone());
     let mut reflection = ServerReflectionClient::with_interceptor(server.channel.clone(), bearer.clone());
     let mut reflection_alpha =
         tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient::with_interceptor(
@@ -101,6 +103,9 @@ async fn every_method(
         ("GetStore", stores.get_store(proto::GetStoreRequest::default()).await.map(|_| ())),
         ("ListStores", stores.list_stores(proto::ListStoresRequest::default()).await.map(|_| ())),
         ("DeleteStore", stores.delete_store(proto::DeleteStoreRequest::default()).await.map(|_| ())),
+        ("CreateKey", keys.create_key(proto::CreateKeyRequest::default()).await.map(|_| ())),
+        ("ListKeys", keys.list_keys(proto::ListKeysRequest::default()).await.map(|_| ())),
+        ("RevokeKey", keys.revoke_key(proto::RevokeKeyRequest::default()).await.map(|_| ())),
         ("reflection", reflection.server_reflection_info(tokio_stream::once(list)).await.map(|_| ())),
         (
             "reflection v1alpha",
@@ -140,7 +145,7 @@ fn no_method_is_forgotten() {
         .flat_map(|file| &file.service)
         .map(|service| service.method.len())
         .sum::<usize>();
-    assert_eq!(methods, 17, "a new method belongs into `every_method`");
+    assert_eq!(methods, 20, "a new method belongs into `every_method`");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
