@@ -31,6 +31,7 @@ pub mod postgres;
 pub mod sqlite;
 mod stored;
 mod upkeep;
+mod whole;
 mod write;
 
 use std::sync::Arc;

@@ -18,6 +18,7 @@ mod layering;
 mod memory;
 mod oracle;
 mod postgres;
+mod postgres_faults;
 mod postgres_server;
 mod program;
 mod scenarios;

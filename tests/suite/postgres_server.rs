@@ -122,10 +122,14 @@ impl Cluster {
     /// The URL of a new, empty database.
     pub fn create_database(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.create_database_named(&format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The URL of a new, empty database of that name.
+    pub fn create_database_named(&self, name: &str) -> String {
         let mut command = self.command("createdb");
-        run(command.args(["-U", "postgres", "-T", "template0", "-h"]).arg(&self.directory).arg(&name));
-        self.url(&name)
+        run(command.args(["-U", "postgres", "-T", "template0", "-h"]).arg(&self.directory).arg(name));
+        self.url(name)
     }
 
     /// The URL of a database of this cluster.

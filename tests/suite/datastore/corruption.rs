@@ -47,4 +47,15 @@ pub async fn a_log_that_contradicts_itself_is_corrupt(fixture: Fixture) {
     corrupt(fixture.datastore.log(fixture.store, Revision(1), 10).await, "revision 2");
     let log = fixture.datastore.log(fixture.store, Revision(3), 10).await.expect("what is whole");
     assert_eq!(log.len(), 1);
+
+    // A missing revision is seen wherever it is missing, and however the log is read.
+    fixture.execute("DELETE FROM {revision} WHERE revision = 2").await;
+    corrupt(fixture.datastore.log(fixture.store, Revision(1), 10).await, "revision 2");
+    corrupt(fixture.datastore.log(fixture.store, Revision(2), 1).await, "revision 2");
+    let log = fixture.datastore.log(fixture.store, Revision(1), 1).await.expect("what is whole");
+    assert_eq!(log.len(), 1);
+    let beyond = fixture.datastore.log(fixture.store, Revision(4), 10).await.expect("nothing");
+    assert!(beyond.is_empty());
+    fixture.execute("INSERT INTO {change} SELECT store, 3, 7, object_type, 'x', relation, subject_type, subject_id, subject_relation, before, after FROM {change} WHERE revision = 3").await;
+    corrupt(fixture.datastore.log(fixture.store, Revision(3), 10).await, "2 changes instead of 1");
 }

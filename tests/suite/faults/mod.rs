@@ -9,8 +9,8 @@
 //! ```no_run
 //! let (proxy, url) = Proxy::before_database(&fresh_database()?);
 //! let node = Postgres::connect(PostgresSettings::new(url.parse()?)).await?;
-//! let sprung = proxy.set(Trap::at(Side::Client, Moment::After).when(|message| message.says("COMMIT")));
-//! // The next COMMIT reaches the server; its answer never comes back.
+//! let sprung = proxy.set(Trap::at(Side::Client, Moment::After).when(|message| message.says("COMMIT\0")));
+//! // ("READ COMMITTED" is not meant.) The next COMMIT reaches the server; its answer never comes back.
 //! ```
 //!
 //! The other half, a datastore that fails on demand, is `relata::datastore::faulty`.

@@ -1,5 +1,6 @@
 //! Where a connection breaks.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,11 @@ pub struct Trap {
     pub(super) cut: Cut,
     /// Matching messages that pass before it springs.
     pub(super) pass: usize,
+    /// Matching messages are counted within a connection, from a message of the client on that
+    /// says this.
+    since: Option<&'static str>,
+    /// Those that passed since, by connection.
+    passed: HashMap<u64, usize>,
     matches: Box<dyn Fn(&Message<'_>) -> bool + Send>,
     sprung: Sprung,
 }
@@ -59,7 +65,8 @@ impl Trap {
     /// A trap that springs at the next message of one side, and resets the connection.
     pub fn at(side: Side, moment: Moment) -> Self {
         let matches = Box::new(|_: &Message<'_>| true);
-        Self { side, moment, cut: Cut::Reset, pass: 0, matches, sprung: Sprung::default() }
+        let (since, passed, sprung) = (None, HashMap::new(), Sprung::default());
+        Self { side, moment, cut: Cut::Reset, pass: 0, since, passed, matches, sprung }
     }
 
     /// Only at messages of a kind.
@@ -73,6 +80,12 @@ impl Trap {
         Self { pass: n.saturating_sub(1), ..self }
     }
 
+    /// Counts within a connection, and from the last message of the client on that says this: from
+    /// `BEGIN` on, the second message is the same one in every transaction.
+    pub fn since(self, text: &'static str) -> Self {
+        Self { since: Some(text), ..self }
+    }
+
     /// In another way than by a reset.
     pub fn by(self, cut: Cut) -> Self {
         Self { cut, ..self }
@@ -84,11 +97,23 @@ impl Trap {
 
     /// Whether it springs at a message.
     pub(super) fn springs(&mut self, message: &Message<'_>) -> bool {
+        let begins = |text| message.side == Side::Client && message.says(text);
+        if self.since.is_some_and(begins) {
+            self.passed.insert(message.connection, 0);
+        }
         if message.side != self.side || self.sprung.yet() || !(self.matches)(message) {
             return false;
         }
-        if self.pass > 0 {
-            self.pass -= 1;
+        // All connections count as one, unless they are counted each by itself.
+        let passed = match self.since {
+            None => self.passed.entry(0).or_default(),
+            Some(_) => match self.passed.get_mut(&message.connection) {
+                Some(passed) => passed,
+                None => return false,
+            },
+        };
+        *passed += 1;
+        if *passed != self.pass + 1 {
             return false;
         }
         self.sprung.0.store(true, Ordering::SeqCst);
