@@ -16,6 +16,7 @@ mod history;
 mod language;
 mod layering;
 mod memory;
+mod observed;
 mod oracle;
 mod postgres;
 mod postgres_faults;

@@ -27,7 +27,8 @@ use relata::proto::permission_service_client::PermissionServiceClient;
 use relata::proto::schema_service_client::SchemaServiceClient;
 use relata::proto::store_service_client::StoreServiceClient;
 use relata::proto::tuple_service_client::TupleServiceClient;
-use relata::server::{RunError, bind, run};
+use relata::server::operations::{Exposure, OperationsListener};
+use relata::server::{Listeners, RunError, bind, run};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -93,6 +94,8 @@ pub(crate) use on_both;
 pub struct Running {
     pub address: SocketAddr,
     pub channel: Channel,
+    /// Where metrics and probes are asked for.
+    pub operations: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), RunError>>,
     /// Removed when the test ends.
@@ -138,13 +141,16 @@ impl Running {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = bind(any, config.shards).await.expect("a port");
         let address = listeners[0].local_addr().expect("an address");
+        let operations = OperationsListener::bind(any, Exposure::Loopback).expect("a port");
+        let asked_at = operations.address();
+        let listeners = Listeners { grpc: listeners, operations: Some(operations) };
         let (shutdown, asked) = oneshot::channel();
         let served = tokio::spawn(run(config, listeners, async move {
             let _ = asked.await;
         }));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.connect().await.expect("the port is open");
-        Self { address, channel, shutdown: Some(shutdown), served, directory: None }
+        Self { address, channel, operations: asked_at, shutdown: Some(shutdown), served, directory: None }
     }
 
     /// Asks the server to stop, without waiting.
