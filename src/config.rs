@@ -123,6 +123,65 @@ pub enum ClientAuth {
     Optional,
 }
 
+/// What stores in memory may take together.
+///
+/// It is a bound on what is counted: graphs, recent changes, compiled schemas. Connections, requests
+/// under way, and what readers hold of states gone by come on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryBudget {
+    /// Half of the machine's memory, or of the container's if that is less.
+    #[default]
+    Share,
+    /// So many bytes.
+    Bytes(usize),
+    /// Whatever there is: the operating system ends a server that takes too much.
+    Unbounded,
+}
+
+impl MemoryBudget {
+    /// The bound in bytes; `None`: there is none. `available` is what the server may use at all,
+    /// if that is known.
+    #[must_use]
+    pub fn bytes(self, available: Option<usize>) -> Option<usize> {
+        match self {
+            Self::Share => available.map(|available| available / 2),
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Unbounded => None,
+        }
+    }
+}
+
+/// Why a text is not a [`MemoryBudget`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a size: write bytes as in `4GiB`, `512MiB` or `1000000`, or `none`", .0.escape_debug())]
+pub struct MemoryBudgetError(String);
+
+impl FromStr for MemoryBudget {
+    type Err = MemoryBudgetError;
+
+    fn from_str(text: &str) -> Result<Self, MemoryBudgetError> {
+        if text == "none" {
+            return Ok(Self::Unbounded);
+        }
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = text.strip_prefix(digits).unwrap_or_default();
+        let shift = match unit.to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kib" => 10,
+            "m" | "mib" => 20,
+            "g" | "gib" => 30,
+            "t" | "tib" => 40,
+            _ => return Err(MemoryBudgetError(text.to_owned())),
+        };
+        let bytes = digits.parse::<usize>().ok().and_then(|count| count.checked_mul(1 << shift));
+        match bytes {
+            Some(0) => Ok(Self::Unbounded),
+            Some(bytes) => Ok(Self::Bytes(bytes)),
+            None => Err(MemoryBudgetError(text.to_owned())),
+        }
+    }
+}
+
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -154,6 +213,12 @@ pub struct Config {
     /// How long a stream of answers may take when the call names no deadline. It bounds how
     /// long one reader holds a snapshot. `Watch` has no such end. Default 30 s.
     pub stream_deadline: Duration,
+    /// Stores, by name, that are in memory before the server says that it serves, and never leave
+    /// it to make room for others. Default: `default`.
+    pub pinned_stores: Vec<String>,
+    /// What stores in memory may take together. Default: half of what the machine, or the container,
+    /// has.
+    pub memory_budget: MemoryBudget,
     /// Following the changelog. Its `max_staleness` also refuses answers at the newest local
     /// revision: larger serves older answers through a longer outage of the database.
     pub feed: FeedSettings,
@@ -205,6 +270,8 @@ impl Config {
             max_searches: 256,
             default_deadline: Duration::from_secs(10),
             stream_deadline: Duration::from_secs(30),
+            pinned_stores: vec!["default".to_owned()],
+            memory_budget: MemoryBudget::default(),
             feed: FeedSettings::default(),
             upkeep: UpkeepSettings::default(),
             write_visibility: Duration::from_secs(2),
@@ -298,6 +365,24 @@ mod tests {
         assert_eq!(error("sqlite:"), DatastoreConfigError::NoPath);
         assert_eq!(error("mysql://x:hunter2@y"), DatastoreConfigError::UnknownScheme);
         assert!(matches!(error("postgres://x:hunter2@y:port/z"), DatastoreConfigError::Url(_)));
+    }
+
+    #[test]
+    fn a_memory_budget_is_a_size_or_none() {
+        let read = |text: &str| text.parse::<MemoryBudget>();
+        assert_eq!(read("1500"), Ok(MemoryBudget::Bytes(1_500)));
+        assert_eq!(read("64k"), Ok(MemoryBudget::Bytes(64 << 10)));
+        assert_eq!(read("512MiB"), Ok(MemoryBudget::Bytes(512 << 20)));
+        assert_eq!(read("2g"), Ok(MemoryBudget::Bytes(2 << 30)));
+        assert_eq!(read("0"), Ok(MemoryBudget::Unbounded));
+        assert_eq!(read("none"), Ok(MemoryBudget::Unbounded));
+        for text in ["", "MiB", "-1", "1.5GiB", "5 GiB", "5 parsecs", "99999999999TiB"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert_eq!(MemoryBudget::Share.bytes(Some(1_000)), Some(500));
+        assert_eq!(MemoryBudget::Share.bytes(None), None);
+        assert_eq!(MemoryBudget::Bytes(7).bytes(Some(1_000)), Some(7));
+        assert_eq!(MemoryBudget::Unbounded.bytes(Some(1_000)), None);
     }
 
     #[test]

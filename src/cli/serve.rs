@@ -16,7 +16,7 @@ use super::output::{Output, remark};
 use super::secret::Secret;
 use super::settings::Globals;
 use super::tls::ServerTlsFlags;
-use crate::config::{Access, Config, Credentials, DatastoreConfig, Migration};
+use crate::config::{Access, Config, Credentials, DatastoreConfig, MemoryBudget, Migration};
 use crate::server::operations::{Exposure, OperationsListener};
 use crate::server::{self, Listeners, RunError};
 use crate::store_file::{self, StoreFile};
@@ -73,6 +73,23 @@ pub struct Serve {
     /// Threads that serve, and as many for long searches [default: one per core].
     #[arg(long, env = "RELATA_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// What stores in memory may take together, such as `4GiB`; `none` for no bound [default: half of
+    /// the machine's memory, or of the container's].
+    ///
+    /// A store that is not in memory is loaded when it is asked for, and the one used longest ago
+    /// leaves for it. Leave room above the budget for connections and requests.
+    #[arg(long, env = "RELATA_MEMORY_BUDGET", value_name = "SIZE")]
+    memory_budget: Option<MemoryBudget>,
+    /// Store, by name, that is in memory before the server says it serves, and never leaves; may be
+    /// given several times.
+    #[arg(
+        long,
+        env = "RELATA_PINNED_STORES",
+        value_name = "STORE",
+        value_delimiter = ',',
+        default_value = "default"
+    )]
+    pin: Vec<String>,
     /// How long calls in flight may take to end after a stop was asked for, in seconds.
     #[arg(long, env = "RELATA_DRAIN", value_name = "SECONDS", default_value_t = 20)]
     drain: u64,
@@ -174,6 +191,9 @@ impl Serve {
             config.shards = threads;
             config.search_threads = threads;
         }
+        config.memory_budget = self.memory_budget.unwrap_or_default();
+        config.pinned_stores.clone_from(&self.pin);
+        config.pinned_stores.retain(|store| !store.is_empty());
         config.drain = Duration::from_secs(self.drain);
         Ok(config)
     }

@@ -58,6 +58,7 @@ pub enum Method {
     Heads,
     Log,
     Tuples,
+    KeyAfter,
     Schema,
     Schemas,
     WriteIds,
@@ -505,6 +506,16 @@ impl Datastore for Faulty {
     ) -> Result<TuplePage, DatastoreError> {
         let call = |inner: Arc<dyn Datastore>| async move { inner.tuples(store, filter, after, limit).await };
         self.ask(Method::Tuples, call).await
+    }
+
+    async fn key_after(
+        &self,
+        store: StoreId,
+        after: Option<&TupleKey>,
+        distance: u32,
+    ) -> Result<Option<TupleKey>, DatastoreError> {
+        let call = |inner: Arc<dyn Datastore>| async move { inner.key_after(store, after, distance).await };
+        self.ask(Method::KeyAfter, call).await
     }
 
     async fn schema(&self, store: StoreId, id: SchemaId) -> Result<Option<StoredSchema>, DatastoreError> {

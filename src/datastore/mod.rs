@@ -157,6 +157,16 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
         limit: u32,
     ) -> Result<TuplePage, DatastoreError>;
 
+    /// The key of the live tuple that is `distance` tuples after a key, in key order; the `distance`th
+    /// tuple of all if no key is given, and `None` if there are fewer. It reads no tuples, and costs a
+    /// small part of what reading them would.
+    async fn key_after(
+        &self,
+        store: StoreId,
+        after: Option<&TupleKey>,
+        distance: u32,
+    ) -> Result<Option<TupleKey>, DatastoreError>;
+
     /// A schema version.
     async fn schema(&self, store: StoreId, id: SchemaId) -> Result<Option<StoredSchema>, DatastoreError>;
 

@@ -1,5 +1,6 @@
 //! Following one store: reading what is new, applying it, and putting right what does not fit.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::FeedError;
@@ -17,8 +18,11 @@ const REWINDS: u32 = 8;
 impl Shared {
     /// Reads and applies what is new. Where the database has another history, goes back to the
     /// fork; loads the store anew if it cannot be continued at all.
-    pub(super) async fn catch_up(&self, replica: &Replica) {
+    pub(super) async fn catch_up(self: &Arc<Self>, replica: &Arc<Replica>) {
         let mut seat = replica.seat.lock().await;
+        if seat.dormant {
+            return;
+        }
         if let Some(follower) = seat.follower.take() {
             match self.bring_up(replica, follower).await {
                 Ok(follower) => {
@@ -27,6 +31,11 @@ impl Shared {
                 }
                 Err(FeedError::StoreNotFound) => {
                     self.forget(replica.store());
+                    return;
+                }
+                Err(error @ FeedError::TooLarge { .. }) => {
+                    tracing::error!(store = %replica.store(), %error, "the store has outgrown this node");
+                    self.refuse(replica, &mut seat, error);
                     return;
                 }
                 Err(error) => {
@@ -48,7 +57,11 @@ impl Shared {
 
     /// Brings a store to the head, or as far as the database lets. The error says why its
     /// follower is of no further use.
-    async fn bring_up(&self, replica: &Replica, mut follower: Follower) -> Result<Follower, FeedError> {
+    async fn bring_up(
+        self: &Arc<Self>,
+        replica: &Replica,
+        mut follower: Follower,
+    ) -> Result<Follower, FeedError> {
         let mut rewinds = 0;
         loop {
             let broken = match self.advance(replica, &mut follower).await {
@@ -61,15 +74,11 @@ impl Shared {
                     return Ok(follower);
                 }
                 Err(Stop::Failed(error)) if error.is_passing() => return Ok(follower),
-                Err(Stop::Failed(error)) => {
-                    self.discard(follower);
-                    return Err(error);
-                }
+                Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::Broken(broken)) => broken,
             };
             let Break::Diverged { held, .. } = broken else {
                 tracing::error!(store = %replica.store(), %broken, "the changelog does not continue what is in memory");
-                self.discard(follower);
                 return Err(FeedError::Reloading);
             };
             // Not one more answer from a history that is gone.
@@ -81,10 +90,7 @@ impl Shared {
             follower = match self.go_back(replica, follower, broken, held).await {
                 Ok(follower) => follower,
                 Err((follower, error)) if error.is_passing() => return Ok(follower),
-                Err((follower, error)) => {
-                    self.discard(follower);
-                    return Err(error);
-                }
+                Err((_, error)) => return Err(error),
             };
         }
     }
@@ -132,7 +138,7 @@ impl Shared {
     }
 
     /// One read of the log. Returns whether there is more.
-    async fn advance(&self, replica: &Replica, follower: &mut Follower) -> Result<bool, Stop> {
+    async fn advance(self: &Arc<Self>, replica: &Replica, follower: &mut Follower) -> Result<bool, Stop> {
         let _turn = self.workers.acquire().await.map_err(|_| FeedError::ShuttingDown)?;
         let asked = Instant::now();
         let (entries, full) = self.source.continue_from(follower.store, follower.position).await?;
@@ -143,6 +149,7 @@ impl Shared {
                 Some(_) => self.schemas.in_force(&self.source, follower.store, put).await?,
             };
             follower.apply(entries, schema)?;
+            self.keep_within_budget(follower)?;
             // After a rewind nothing is shown before all of the new branch is there: it would be
             // older than what was shown already.
             if replica.is_serving() {
@@ -155,7 +162,7 @@ impl Shared {
         Ok(full)
     }
 
-    async fn reload(&self, replica: &Replica, seat: &mut Seat) {
+    async fn reload(self: &Arc<Self>, replica: &Arc<Replica>, seat: &mut Seat) {
         if seat.not_before.is_some_and(|moment| Instant::now() < moment) {
             return;
         }
@@ -169,6 +176,7 @@ impl Shared {
                 seat.follower = Some(follower);
             }
             Err(FeedError::StoreNotFound) => self.forget(replica.store()),
+            Err(error @ FeedError::TooLarge { .. }) => self.refuse(replica, seat, error),
             Err(error) => {
                 if seat.failures == 0 {
                     tracing::error!(store = %replica.store(), error = &error as &dyn std::error::Error,
@@ -182,10 +190,5 @@ impl Shared {
                 }
             }
         }
-    }
-
-    /// Freeing a large graph takes seconds, which nobody should wait for.
-    fn discard(&self, follower: Follower) {
-        self.runtime.spawn_blocking(move || drop(follower));
     }
 }

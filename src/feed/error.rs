@@ -35,6 +35,23 @@ pub enum FeedError {
     /// A stored schema cannot be compiled by this version of Relata.
     #[error("schema {} cannot be read: {reason}", .schema.0)]
     Schema { schema: SchemaId, reason: Arc<str> },
+    /// The store is being loaded, and has not arrived in time. Retrying helps.
+    #[error("the store is being loaded into this node's memory")]
+    Loading,
+    /// The store left memory to make room for others. Asking for it loads it again.
+    #[error("the store has left this node's memory and is being loaded again")]
+    Evicted,
+    /// There is no room at the moment: what other stores are to leave is still in use. Retrying
+    /// helps.
+    #[error("there is no room in this node's memory for the store at the moment")]
+    Crowded,
+    /// The store does not fit into the memory budget, whatever else leaves.
+    #[error(
+        "the store does not fit into this node's memory budget: it takes {} or more of {}{}; an operator can raise the budget",
+        mebibytes(*.bytes), mebibytes(*.limit),
+        if *.pinned > 0 { format!(", of which pinned stores take {}", mebibytes(*.pinned)) } else { String::new() },
+    )]
+    TooLarge { bytes: usize, limit: usize, pinned: usize },
     /// The store is larger than one graph can be.
     #[error(transparent)]
     Full(#[from] IndexFull),
@@ -47,6 +64,11 @@ pub enum FeedError {
     /// The node is going down.
     #[error("the node is shutting down")]
     ShuttingDown,
+}
+
+/// A size as people read it.
+fn mebibytes(bytes: usize) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 impl From<DatastoreError> for FeedError {
@@ -72,6 +94,10 @@ impl FeedError {
             | Self::HistoryDiverged
             | Self::HistoryLost { .. }
             | Self::Reloading
+            | Self::Loading
+            | Self::Evicted
+            | Self::Crowded
+            | Self::TooLarge { .. }
             | Self::Behind { .. }
             | Self::OutOfRange { .. }
             | Self::Schema { .. }

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use super::budget::Bytes;
 use super::error::FeedError;
 use super::published::Published;
+use super::residence::Residence;
 use super::ring::Ring;
 use super::schemas::SchemaVersion;
 use super::settings::FeedSettings;
@@ -12,6 +14,9 @@ use crate::datastore::LogEntry;
 use crate::graph::{Binding, Index};
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
+
+/// What a store takes that is the same for every one: the replica, its places in maps, empty trees.
+const OVERHEAD: usize = 8 << 10;
 
 /// A revision of one history, and when it was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +78,14 @@ pub(super) struct Follower {
     pub(super) ring: Ring,
     pub(super) schema: Option<Arc<SchemaVersion>>,
     binding: Option<Arc<Binding>>,
+    pub(super) residence: Arc<Residence>,
     settings: Arc<FeedSettings>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.residence.bury(std::mem::take(&mut self.ring));
+    }
 }
 
 impl Follower {
@@ -84,9 +96,19 @@ impl Follower {
         index: Index,
         ring: Ring,
         schema: Option<Arc<SchemaVersion>>,
+        residence: Arc<Residence>,
         settings: Arc<FeedSettings>,
     ) -> Self {
-        Self { store, position, index, ring, schema, binding: None, settings }
+        Self { store, position, index, ring, schema, binding: None, residence, settings }
+    }
+
+    /// What the store takes in memory.
+    pub(super) fn bytes(&self) -> Bytes {
+        Bytes {
+            graph: self.index.bytes() + OVERHEAD,
+            ring: self.ring.bytes(),
+            schemas: self.schema.as_ref().map_or(0, |schema| schema.bytes()),
+        }
     }
 
     /// Applies entries that continue the position. `schema` is the one in force after them.
@@ -130,6 +152,7 @@ impl Follower {
             schema: self.schema.clone(),
             binding: self.binding.clone(),
             ring: self.ring.clone(),
+            residence: Arc::clone(&self.residence),
             settings: Arc::clone(&self.settings),
         })
     }

@@ -11,30 +11,81 @@
 //! for longer than a page.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt as _;
+
+use super::budget::Bytes;
 use super::error::FeedError;
+use super::eviction::Claim;
 use super::follower::{Follower, Position};
-use super::ring::Ring;
+use super::ranges::read_tuples;
+use super::ring::{self, Ring};
 use super::schemas::Schemas;
+use super::shared::Shared;
 use super::source::Source;
-use crate::datastore::{Head, LogEntry, SchemaId, TupleFilter};
-use crate::graph::Index;
+use crate::datastore::{Head, LogEntry, SchemaId};
+use crate::graph::{Index, Keeper};
+use crate::metrics::LoadOutcome;
 use crate::revision::{Revision, StoreId};
 
 /// How often a load starts again because the log was trimmed or forked under it.
 const ATTEMPTS: u32 = 3;
 
+impl Shared {
+    /// Reads a whole store, not too many at a time and never more than there is room for.
+    pub(super) async fn read(self: &Arc<Self>, store: StoreId) -> Result<(Follower, Instant), FeedError> {
+        let metrics = &self.source.metrics.memory;
+        metrics.loads_waiting.inc();
+        let turn = self.loads.acquire().await;
+        metrics.loads_waiting.dec();
+        let turn = turn.map_err(|_| FeedError::ShuttingDown)?;
+        match self.read_now(store).await {
+            // Others that are being loaded had reserved what was missing.
+            Err(FeedError::Crowded) => {
+                drop(turn);
+                let all = u32::try_from(self.source.settings.loads.max(1)).unwrap_or(u32::MAX);
+                let _alone = self.loads.acquire_many(all).await.map_err(|_| FeedError::ShuttingDown)?;
+                self.read_now(store).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn read_now(self: &Arc<Self>, store: StoreId) -> Result<(Follower, Instant), FeedError> {
+        let metrics = &self.source.metrics.memory;
+        metrics.loads_in_progress.inc();
+        let begun = Instant::now();
+        let loading = AssertUnwindSafe(load(&self.source, &self.schemas, store, self));
+        let outcome = loading.catch_unwind().await.unwrap_or(Err(FeedError::Reloading));
+        metrics.loads_in_progress.dec();
+        metrics.load_seconds.since(begun);
+        let told = match &outcome {
+            Ok(_) => LoadOutcome::Loaded,
+            Err(FeedError::StoreNotFound) => LoadOutcome::NotFound,
+            Err(FeedError::TooLarge { .. }) => LoadOutcome::TooLarge,
+            Err(_) => LoadOutcome::Failed,
+        };
+        metrics.loads.of(told).inc();
+        if let Err(error @ FeedError::TooLarge { .. }) = &outcome {
+            tracing::error!(%store, %error, "store not loaded");
+        }
+        outcome
+    }
+}
+
 /// The store's graph, and a moment at which its revision was the newest.
-pub(super) async fn load(
+async fn load(
     source: &Source,
     schemas: &Schemas,
     store: StoreId,
+    shared: &Arc<Shared>,
 ) -> Result<(Follower, Instant), FeedError> {
     let mut attempt = 1;
     loop {
-        match load_once(source, schemas, store).await {
+        match load_once(source, schemas, store, &Claim::new(shared, store)).await {
             Err(error)
                 if attempt < ATTEMPTS
                     && (error.is_trimmed() || matches!(error, FeedError::HistoryDiverged)) =>
@@ -51,17 +102,18 @@ async fn load_once(
     source: &Source,
     schemas: &Schemas,
     store: StoreId,
+    claim: &Claim<'_>,
 ) -> Result<(Follower, Instant), FeedError> {
     let head = head(source, store).await?;
     // A schema that cannot be compiled is found before a million tuples are read for nothing.
-    schemas.in_force(source, store, head.schema).await?;
-    let mut index = Index::new();
-    let seen = read_tuples(source, store, &mut index).await?;
+    let in_force = schemas.in_force(source, store, head.schema).await?;
+    let mut index = Index::kept_by(Arc::clone(claim.residence()) as Arc<dyn Keeper>);
+    let seen = read_tuples(source, store, &mut index, claim).await?;
 
     let mut position =
         Position { revision: head.revision, write_id: head.write_id, committed_at: head.committed_at };
     let mut schema = head.schema;
-    let mut recent = VecDeque::new();
+    let mut recent = Recent::default();
     let proved = loop {
         let asked = Instant::now();
         let (fresh, full) = source.read_after(store, position).await?;
@@ -73,6 +125,7 @@ async fn load_once(
             schema = entry.schema.or(schema);
             recent.push_back(entry);
         }
+        claim.reserve(recent.beside(&index)).await?;
         if !full {
             break asked;
         }
@@ -82,9 +135,14 @@ async fn load_once(
         return Err(FeedError::HistoryDiverged);
     }
 
-    let ring = read_ring(source, store, position, head, schema, recent).await?;
-    let schema = schemas.in_force(source, store, schema).await?;
-    let follower = Follower::new(store, position, index, ring, schema, Arc::clone(&source.settings));
+    let ring = read_ring(source, store, position, head, schema, recent, &index, claim).await?;
+    let schema = match in_force {
+        Some(in_force) if Some(in_force.id) == schema => Some(in_force),
+        _ => schemas.in_force(source, store, schema).await?,
+    };
+    let (settings, residence) = (Arc::clone(&source.settings), Arc::clone(claim.residence()));
+    let follower = Follower::new(store, position, index, ring, schema, residence, settings);
+    claim.reserve(follower.bytes()).await?;
     Ok((follower, proved))
 }
 
@@ -97,26 +155,6 @@ async fn head(source: &Source, store: StoreId) -> Result<Head, FeedError> {
         .ok_or(FeedError::StoreNotFound)
 }
 
-/// Reads every tuple into an index; returns the newest revision a page was read at.
-// Several key ranges at once, over several connections, would go here.
-async fn read_tuples(source: &Source, store: StoreId, index: &mut Index) -> Result<Revision, FeedError> {
-    let (filter, mut after, mut seen) = (TupleFilter::default(), None, Revision::ZERO);
-    loop {
-        let page = source.datastore.tuples(store, &filter, after.as_ref(), source.settings.page);
-        let page = source.ask(page).await?;
-        seen = seen.max(page.head);
-        for tuple in &page.tuples {
-            index.apply(&tuple.key, Some(&tuple.attributes))?;
-        }
-        match page.tuples.into_iter().next_back() {
-            Some(last) if page.more => after = Some(last.key),
-            _ => return Ok(seen),
-        }
-        // A large store takes seconds; the thread has other stores to follow.
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Fills the ring from the log, backwards from the position, as far as earlier revisions can be
 /// asked about.
 async fn read_ring(
@@ -125,12 +163,14 @@ async fn read_ring(
     position: Position,
     head: Head,
     schema: Option<SchemaId>,
-    mut recent: VecDeque<LogEntry>,
+    mut recent: Recent,
+    index: &Index,
+    claim: &Claim<'_>,
 ) -> Result<Ring, FeedError> {
     let settings = &source.settings;
     let mut span = 64;
-    while !Ring::reaches(&recent, settings) {
-        let first = recent.front().map_or(position.revision.next(), |entry| entry.revision);
+    while !Ring::reaches(&recent.entries, settings) {
+        let first = recent.entries.front().map_or(position.revision.next(), |entry| entry.revision);
         let from = Revision(first.0.saturating_sub(span)).max(head.floor).max(Revision(1));
         if from >= first {
             break;
@@ -146,8 +186,10 @@ async fn read_ring(
         for entry in older.into_iter().rev().filter(|entry| entry.revision < first) {
             recent.push_front(entry);
         }
+        claim.reserve(recent.beside(index)).await?;
         span = (span * 2).min(4_096);
     }
+    let recent = recent.entries;
     let contiguous = recent.iter().rev().zip((1..=position.revision.0).rev());
     if !contiguous.clone().all(|(entry, revision)| entry.revision.0 == revision)
         || recent.back().is_some_and(|newest| newest.write_id != position.write_id)
@@ -170,4 +212,28 @@ async fn read_ring(
     let known = settings.ring_revisions.saturating_sub(ring.tags().len());
     ring.know_older(source.tags_up_to(store, before, known).await?, settings);
     Ok(ring)
+}
+
+/// Log entries on their way into a ring, the oldest first.
+#[derive(Debug, Default)]
+struct Recent {
+    entries: VecDeque<LogEntry>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push_back(&mut self, entry: LogEntry) {
+        self.bytes += ring::bytes(&entry);
+        self.entries.push_back(entry);
+    }
+
+    fn push_front(&mut self, entry: LogEntry) {
+        self.bytes += ring::bytes(&entry);
+        self.entries.push_front(entry);
+    }
+
+    /// What it takes together with the tuples.
+    fn beside(&self, index: &Index) -> Bytes {
+        Bytes { graph: index.bytes(), ring: self.bytes, schemas: 0 }
+    }
 }

@@ -18,15 +18,20 @@
 //! What is never done: answering from a history that the database does not have, skipping a
 //! revision, publishing half a revision, holding up one store for another.
 
+mod budget;
 mod catch_up;
 mod clock;
 mod error;
+mod eviction;
 mod follower;
 mod load;
 mod lost;
 mod poll;
 mod published;
+mod ranges;
+mod reaper;
 mod replica;
+mod residence;
 mod rewind;
 mod ring;
 mod schemas;

@@ -120,7 +120,9 @@ fn replicas(
     asked: &[(StoreId, HeadAnswer)],
 ) -> Vec<(Arc<Replica>, Option<Revision>)> {
     let replicas = if regular {
-        shared.resident()
+        let mut replicas = shared.resident();
+        replicas.extend(shared.watched_from_afar());
+        replicas
     } else {
         let stores: HashSet<StoreId> = asked.iter().map(|(store, _)| *store).collect();
         stores.into_iter().filter_map(|store| shared.replica(store)).collect()
@@ -163,6 +165,10 @@ fn judge(
         shared.forget(replica.store());
         return;
     };
+    if shared.dormant.contains_key(&replica.store()) {
+        replica.announce_head(head.revision);
+        return;
+    }
     if let Ok(published) = replica.published() {
         let tag = published.write_tag(head.revision);
         if published.revision == head.revision && published.write_id == head.write_id {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::error::FeedError;
+use super::residence::Residence;
 use super::ring::Ring;
 use super::schemas::SchemaVersion;
 use super::settings::FeedSettings;
@@ -28,7 +29,14 @@ pub struct Published {
     pub schema: Option<Arc<SchemaVersion>>,
     pub(super) binding: Option<Arc<Binding>>,
     pub(super) ring: Ring,
+    pub(super) residence: Arc<Residence>,
     pub(super) settings: Arc<FeedSettings>,
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.residence.bury(std::mem::take(&mut self.ring));
+    }
 }
 
 impl Published {

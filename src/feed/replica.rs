@@ -32,9 +32,6 @@ enum Standing {
     Silent(FeedError),
 }
 
-/// What a replica no longer answers from.
-pub(super) struct Retired(#[expect(dead_code, reason = "held to be dropped elsewhere")] Arc<Standing>);
-
 /// A node's copy of one store: what is published, and ways to wait for more.
 #[derive(Debug)]
 pub struct Replica {
@@ -52,6 +49,9 @@ pub struct Replica {
     /// How often answers stopped: what was read before may be of a lost history.
     breaks: AtomicU64,
     feed: Weak<Shared>,
+    /// When a request last asked for it, in milliseconds after the feed began.
+    last_used: AtomicU64,
+    feed_began: Instant,
     pub(super) seat: Mutex<Seat>,
     /// One task at a time follows the store; a hint that arrives meanwhile makes it look again.
     pub(super) following: AtomicBool,
@@ -59,22 +59,64 @@ pub struct Replica {
 }
 
 impl Replica {
-    pub(super) fn new(mut follower: Follower, proved: Instant, feed: Weak<Shared>) -> Arc<Self> {
+    pub(super) fn new(mut follower: Follower, proved: Instant, feed: &Arc<Shared>) -> Arc<Self> {
         let published = follower.publish();
-        Arc::new(Self {
+        let replica = Arc::new(Self {
             store: follower.store,
             newest: watch::Sender::new(published.revision),
-            clock: feed.upgrade().map(|feed| Arc::clone(&feed.clock)).unwrap_or_default(),
+            clock: Arc::clone(&feed.clock),
             lost: ArcSwap::default(),
             breaks: AtomicU64::new(0),
             standing: ArcSwap::from_pointee(Standing::Serving(published)),
             proved: AtomicU64::new(0),
             epoch: proved,
-            feed,
+            feed: Arc::downgrade(feed),
+            last_used: AtomicU64::new(0),
+            feed_began: feed.began,
             seat: Mutex::new(Seat::taken(follower)),
             following: AtomicBool::new(false),
             hinted: AtomicBool::new(false),
-        })
+        });
+        replica.touch();
+        replica
+    }
+
+    /// Answers again, from a store that was loaded once more.
+    pub(super) async fn resume(&self, mut follower: Follower, proved: Instant) {
+        let mut seat = self.seat.lock().await;
+        self.touch();
+        self.prove(proved);
+        self.publish(follower.publish());
+        *seat = Seat::taken(follower);
+    }
+
+    /// A request asks for the store: it is not the one to evict next.
+    pub fn touch(&self) {
+        let now = u64::try_from(self.feed_began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Written once a millisecond, so that cores that share a busy store share the line.
+        if self.last_used.load(Ordering::Relaxed) != now {
+            self.last_used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When a request last asked for it.
+    pub(super) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody waits for news of it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.newest.receiver_count() > 0
+    }
+
+    /// Tells who watches a store that is not in memory that there may be something new.
+    pub(super) fn announce(&self) {
+        self.newest.send_modify(|_| {});
+    }
+
+    /// Tells them if the head is not the one they were told last.
+    pub(super) fn announce_head(&self, head: Revision) {
+        self.newest.send_if_modified(|newest| std::mem::replace(newest, head) != head);
     }
 
     /// Which store.
@@ -87,7 +129,8 @@ impl Replica {
     ///
     /// # Errors
     /// [`FeedError::HistoryDiverged`] or [`FeedError::Reloading`] while the store is put right,
-    /// [`FeedError::StoreNotFound`] once it is deleted. Never an answer from a lost history.
+    /// [`FeedError::Evicted`] once it has left memory, [`FeedError::StoreNotFound`] once it is
+    /// deleted. Never an answer from a lost history.
     pub fn published(&self) -> Result<Arc<Published>, FeedError> {
         match &**self.standing.load() {
             Standing::Serving(published) => Ok(Arc::clone(published)),
@@ -95,10 +138,11 @@ impl Replica {
         }
     }
 
-    /// The first published state at `revision` or later; waits for it until `deadline`.
+    /// The first published state at `revision` or later; waits for it until `deadline`. A store that
+    /// has left memory is loaded again.
     ///
     /// # Errors
-    /// [`FeedError::Behind`] at the deadline, and those of [`Replica::published`], if they last
+    /// [`FeedError::Behind`] or [`FeedError::Loading`] at the deadline, and those of [`Replica::published`], if they last
     /// for longer than going back to a fork takes.
     pub async fn at_least(&self, revision: Revision, deadline: Instant) -> Result<Arc<Published>, FeedError> {
         self.wait(revision, None, deadline).await
@@ -146,6 +190,11 @@ impl Replica {
                     }
                     silent_until = None;
                     (deadline, FeedError::Behind { wanted: revision, newest: published.revision })
+                }
+                Err(FeedError::Evicted) => {
+                    // Loading it is what waiting for it means.
+                    self.feed.upgrade().ok_or(FeedError::ShuttingDown)?.loaded(self.store);
+                    (deadline, FeedError::Loading)
                 }
                 Err(error @ (FeedError::HistoryDiverged | FeedError::Reloading)) => {
                     let until = *silent_until.get_or_insert_with(|| Instant::now() + PATIENCE);
@@ -209,12 +258,18 @@ impl Replica {
     /// # Errors
     /// [`FeedError::Behind`] if the revision has not arrived, and those of the database.
     pub async fn recognises(&self, revision: Revision, tag: [u8; 8]) -> Result<bool, FeedError> {
-        let published = self.published()?;
-        if revision > published.revision {
-            return Err(FeedError::Behind { wanted: revision, newest: published.revision });
-        }
-        if let Some(known) = published.write_tag(revision) {
-            return Ok(known == tag);
+        match self.published() {
+            Ok(published) if revision > published.revision => {
+                return Err(FeedError::Behind { wanted: revision, newest: published.revision });
+            }
+            Ok(published) => {
+                if let Some(known) = published.write_tag(revision) {
+                    return Ok(known == tag);
+                }
+            }
+            // Left since the revision arrived. The database knows it.
+            Err(FeedError::Evicted) => {}
+            Err(error) => return Err(error),
         }
         let feed = self.feed.upgrade().ok_or(FeedError::ShuttingDown)?;
         let found = feed.source.ask(feed.source.datastore.write_ids(self.store, revision, 1)).await?;
@@ -276,13 +331,11 @@ impl Replica {
         self.newest.send_replace(revision);
     }
 
-    /// Stops answering, and wakes who waits so that they hear why. Returns what was published:
-    /// dropping it may take long.
-    pub(super) fn silence(&self, why: FeedError) -> Retired {
+    /// Stops answering, and wakes who waits so that they hear why.
+    pub(super) fn silence(&self, why: FeedError) {
         self.breaks.fetch_add(1, Ordering::AcqRel);
-        let retired = self.standing.swap(Arc::new(Standing::Silent(why)));
+        self.standing.store(Arc::new(Standing::Silent(why)));
         self.newest.send_modify(|_| {});
-        Retired(retired)
     }
 
     /// Remembers a branch that the database left, whose last revision was `last`.

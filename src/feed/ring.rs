@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use super::error::FeedError;
 use super::settings::FeedSettings;
-use crate::datastore::{LogEntry, SchemaId};
+use crate::datastore::{Change, LogEntry, SchemaId};
+use crate::footprint;
 use crate::revision::{Revision, WriteId};
 
 /// The tags of consecutive revisions, the oldest first.
@@ -26,6 +27,8 @@ pub(super) struct Ring {
     entries: imbl::Vector<Arc<LogEntry>>,
     /// In all entries.
     changes: usize,
+    /// What all entries take.
+    entry_bytes: usize,
     base: Option<SchemaId>,
     tags: Tags,
 }
@@ -37,18 +40,20 @@ impl Ring {
             Revision::ZERO => imbl::Vector::unit(WriteId::NIL.tag()),
             _ => imbl::Vector::new(),
         };
-        Self { newest: before, entries: imbl::Vector::new(), changes: 0, base, tags }
+        Self { newest: before, entries: imbl::Vector::new(), changes: 0, entry_bytes: 0, base, tags }
     }
 
     /// Appends the entry of the revision after the newest, and forgets the oldest beyond bounds.
     pub(super) fn push(&mut self, entry: Arc<LogEntry>, settings: &FeedSettings) {
         self.newest = entry.revision;
         self.changes += entry.changes.len();
+        self.entry_bytes += bytes(&entry);
         self.tags.push_back(entry.write_id.tag());
         self.entries.push_back(entry);
         while self.changes > settings.ring_changes || self.entries.len() > settings.ring_revisions {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.changes -= oldest.changes.len();
+            self.entry_bytes -= bytes(&oldest);
             self.base = oldest.schema.or(self.base);
         }
         while self.tags.len() > settings.ring_revisions {
@@ -72,8 +77,20 @@ impl Ring {
         let count = count.min(self.entries.len());
         let forgotten = self.entries.split_off(self.entries.len() - count);
         self.changes -= forgotten.iter().map(|entry| entry.changes.len()).sum::<usize>();
+        self.entry_bytes -= forgotten.iter().map(|entry| bytes(entry)).sum::<usize>();
         self.newest = Revision(self.newest.0 - count as u64);
         self.tags.split_off(self.tags.len().saturating_sub(count))
+    }
+
+    /// How many entries and changes it holds, for a notion of its size.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() + self.changes
+    }
+
+    /// What it takes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        const TAG: usize = footprint::vector_element(size_of::<[u8; 8]>());
+        self.entry_bytes + self.tags.len() * TAG
     }
 
     /// The newest revision.
@@ -157,10 +174,23 @@ impl Ring {
     }
 }
 
+/// What an entry takes, and its place in the ring. Keys that were read share nothing.
+pub(super) fn bytes(entry: &LogEntry) -> usize {
+    const PLACE: usize = footprint::vector_element(size_of::<Arc<LogEntry>>());
+    const HEAD: usize = footprint::allocation(size_of::<LogEntry>() + footprint::COUNTERS);
+    let texts = footprint::shared_text(&entry.principal) + footprint::shared_text(&entry.note);
+    let states = |change: &Change| {
+        let states = [&change.before, &change.after];
+        states.into_iter().flatten().map(footprint::attributes).sum::<usize>()
+    };
+    let changes = entry.changes.iter().map(|change| footprint::key(&change.key) + states(change));
+    let list = footprint::allocation(entry.changes.capacity() * size_of::<Change>());
+    PLACE + HEAD + texts + list + changes.sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datastore::Change;
     use crate::time::Timestamp;
     use std::time::Duration;
     use uuid::Uuid;

@@ -3,11 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::budget::{Budget, Bytes, Charge};
 use super::error::FeedError;
 use super::source::Source;
 use crate::datastore::{SchemaId, StoredSchema};
 use crate::revision::{Revision, StoreId};
 use crate::schema::{self, Rules, Schema};
+
+/// The most that versions not in force may take: so small a part of the budget.
+const SHARE: usize = 16;
+
+/// Bytes that a schema takes compiled, for each of its text.
+const COMPILED: usize = 20;
 
 /// A schema version, ready to answer with. Immutable.
 #[derive(Debug)]
@@ -24,11 +31,13 @@ pub struct SchemaVersion {
     pub stored: StoredSchema,
 }
 
-/// The versions in use lately, over all stores, at most so many.
+/// Versions that are not in force and were asked for lately, over all stores: at most so many, and
+/// counted against the budget.
 #[derive(Debug)]
 pub(super) struct Schemas {
     capacity: usize,
     kept: Mutex<Kept>,
+    charge: Charge,
 }
 
 #[derive(Debug, Default)]
@@ -40,12 +49,26 @@ struct Kept {
     forks: u64,
 }
 
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.versions.values().map(|(_, version)| version.bytes()).sum()
+    }
+}
+
+impl SchemaVersion {
+    /// About what it takes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        COMPILED * self.stored.text.len() + self.stored.text.len() + self.stored.json.len()
+    }
+}
+
 impl Schemas {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, kept: Mutex::default() }
+    pub(super) fn new(capacity: usize, budget: &Arc<Budget>) -> Self {
+        Self { capacity, kept: Mutex::default(), charge: budget.charge() }
     }
 
-    /// A version of a store's schema; `None`: the store has none of that id.
+    /// A version of a store's schema; `None`: the store has none of that id. It is kept for whoever
+    /// asks next.
     pub(super) async fn version(
         &self,
         source: &Source,
@@ -56,17 +79,15 @@ impl Schemas {
             return Ok(Some(version));
         }
         let forks = self.lock().forks;
-        let Some(stored) = source.ask(source.datastore.schema(store, id)).await? else { return Ok(None) };
-        // A schema may be a mebibyte long: too much work for a thread that others wait for.
-        let version = tokio::task::spawn_blocking(move || compile(stored))
-            .await
-            .map_err(|_| FeedError::Schema { schema: id, reason: "compiling it failed".into() })?;
-        let version = Arc::new(version?);
-        self.keep(store, &version, forks);
-        Ok(Some(version))
+        let version = read(source, store, id).await?;
+        if let Some(version) = &version {
+            self.keep(store, version, forks);
+        }
+        Ok(version)
     }
 
-    /// The version in force, if one is.
+    /// The version in force, if one is. Whoever follows the store holds it for as long as it is, so
+    /// it is not kept here, where it would be counted a second time.
     pub(super) async fn in_force(
         &self,
         source: &Source,
@@ -74,7 +95,11 @@ impl Schemas {
         id: Option<SchemaId>,
     ) -> Result<Option<Arc<SchemaVersion>>, FeedError> {
         let Some(id) = id else { return Ok(None) };
-        match self.version(source, store, id).await? {
+        let version = match self.kept(store, id) {
+            Some(version) => Some(version),
+            None => read(source, store, id).await?,
+        };
+        match version {
             Some(version) => Ok(Some(version)),
             None => Err(FeedError::Schema { schema: id, reason: "it is not stored".into() }),
         }
@@ -86,6 +111,7 @@ impl Schemas {
         let mut kept = self.lock();
         kept.forks += 1;
         kept.versions.retain(|(of, _), (_, version)| *of != store || version.revision <= revision);
+        self.count(&kept);
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -110,12 +136,30 @@ impl Schemas {
         kept.uses += 1;
         let now = kept.uses;
         kept.versions.insert((store, version.id), (now, Arc::clone(version)));
-        while kept.versions.len() > self.capacity.max(1) {
+        while kept.versions.len() > self.capacity.max(1) || kept.bytes() > self.charge.most() / SHARE {
             let oldest = kept.versions.iter().min_by_key(|(_, (last_use, _))| *last_use).map(|(key, _)| *key);
             let Some(oldest) = oldest else { break };
             kept.versions.remove(&oldest);
         }
+        self.count(&kept);
     }
+
+    fn count(&self, kept: &Kept) {
+        self.charge.set(Bytes { schemas: kept.bytes(), ..Bytes::default() });
+    }
+}
+
+async fn read(
+    source: &Source,
+    store: StoreId,
+    id: SchemaId,
+) -> Result<Option<Arc<SchemaVersion>>, FeedError> {
+    let Some(stored) = source.ask(source.datastore.schema(store, id)).await? else { return Ok(None) };
+    // A schema may be a mebibyte long: too much work for a thread that others wait for.
+    let version = tokio::task::spawn_blocking(move || compile(stored))
+        .await
+        .map_err(|_| FeedError::Schema { schema: id, reason: "compiling it failed".into() })?;
+    Ok(Some(Arc::new(version?)))
 }
 
 /// What was accepted once is compiled again, so a mistake here is a difference between versions of

@@ -81,14 +81,19 @@ impl Feed {
     /// load goes on if the caller stops waiting.
     ///
     /// # Errors
-    /// [`FeedError::StoreNotFound`], or why the store could not be loaded.
-    // A budget in bytes, and the eviction of the store not used for longest, would go here.
+    /// [`FeedError::StoreNotFound`], [`FeedError::TooLarge`] if it does not fit into the budget, or
+    /// why else the store could not be loaded.
     pub async fn replica(&self, store: StoreId) -> Result<Arc<Replica>, FeedError> {
         let mut loaded = self.shared.loaded(store);
         match loaded.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or(Err(FeedError::ShuttingDown)),
             Err(_) => Err(FeedError::ShuttingDown),
         }
+    }
+
+    /// From now on a store is never evicted to make room for others. Loading it is another matter.
+    pub fn pin(&self, store: StoreId) {
+        self.shared.pinned.insert(store);
     }
 
     /// There may be something new in a store: call it after a commit.

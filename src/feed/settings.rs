@@ -43,6 +43,12 @@ pub struct FeedSettings {
     /// An earlier revision can be asked about while it was the newest within this time, as far as
     /// `ring_changes` goes. Default 15 minutes. Nodes that share clients need the same value.
     pub reach_time: Duration,
+    /// Key ranges of one store read at the same time while it is loaded. Default 3; each takes a
+    /// connection, and applying what they read takes the time of about as many.
+    pub load_ranges: usize,
+    /// Bytes that all stores in memory may take together; `None`: without bound, until the machine
+    /// has no more. Default none; the server sets a share of the machine's.
+    pub memory_budget: Option<usize>,
     /// Compiled schema versions kept over all stores. Default 256.
     pub schemas: usize,
 }
@@ -57,6 +63,8 @@ impl Default for FeedSettings {
             max_backoff: Duration::from_secs(2),
             workers: 4,
             loads: 2,
+            load_ranges: 3,
+            memory_budget: None,
             page: 2_000,
             batch: 5_000,
             ring_changes: 100_000,

@@ -6,16 +6,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use super::clock::Clock;
 use super::error::FeedError;
 use super::follower::Follower;
-use super::load;
+use super::reaper::Reaper;
 use super::replica::Replica;
 use super::schemas::Schemas;
 use super::source::Source;
@@ -34,6 +35,17 @@ pub(super) struct Shared {
     pub(super) schemas: Schemas,
     /// No guard of it is held across an await.
     pub(super) stores: DashMap<StoreId, Loaded>,
+    /// The replicas of stores that left memory.
+    pub(super) dormant: DashMap<StoreId, Arc<Replica>>,
+    /// Stores that do not fit, until when that need not be tried again, and why.
+    pub(super) refused: DashMap<StoreId, (Instant, FeedError)>,
+    /// Stores that never leave memory to make room.
+    pub(super) pinned: DashSet<StoreId>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) reaper: Arc<Reaper>,
+    /// Held while it is chosen who leaves.
+    pub(super) evicting: Mutex<()>,
+    pub(super) began: Instant,
     /// Waiting for the next head query to **start**.
     pub(super) heads: Mutex<Vec<(StoreId, HeadAnswer)>>,
     /// Wakes the poll.
@@ -42,7 +54,7 @@ pub(super) struct Shared {
     pub(super) last_answer: Mutex<Instant>,
     pub(super) clock: Arc<Clock>,
     pub(super) workers: Arc<Semaphore>,
-    loads: Arc<Semaphore>,
+    pub(super) loads: Arc<Semaphore>,
     /// The runtime the feed was started on. Requests come from other ones, which must not have
     /// to do the feed's work.
     pub(super) runtime: Handle,
@@ -52,9 +64,17 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(source: Source) -> Arc<Self> {
         let settings = Arc::clone(&source.settings);
+        let budget = Budget::new(settings.memory_budget, Arc::clone(&source.metrics));
         Arc::new(Self {
-            schemas: Schemas::new(settings.schemas),
+            schemas: Schemas::new(settings.schemas, &budget),
             stores: DashMap::new(),
+            dormant: DashMap::new(),
+            refused: DashMap::new(),
+            pinned: DashSet::new(),
+            budget,
+            reaper: Arc::new(Reaper::start(Arc::clone(&source.metrics))),
+            evicting: Mutex::default(),
+            began: Instant::now(),
             heads: Mutex::default(),
             wake: Notify::new(),
             closing: watch::Sender::new(false),
@@ -105,6 +125,9 @@ impl Shared {
         if let Some(loaded) = self.stores.get(&store) {
             return loaded.clone();
         }
+        if let Some(error) = self.refusal(store) {
+            return watch::channel(Some(Err(error))).1;
+        }
         let (announce, loaded) = watch::channel(None);
         match self.stores.entry(store) {
             dashmap::Entry::Occupied(other) => return other.get().clone(),
@@ -128,22 +151,23 @@ impl Shared {
     }
 
     async fn load(self: &Arc<Self>, store: StoreId) -> Result<Arc<Replica>, FeedError> {
-        let (follower, proved) = self.read(store).await?;
-        tracing::info!(%store, revision = %follower.position.revision, "store loaded");
-        Ok(Replica::new(follower, proved, Arc::downgrade(self)))
-    }
-
-    /// Reads a whole store, not too many at a time.
-    pub(super) async fn read(&self, store: StoreId) -> Result<(Follower, Instant), FeedError> {
-        let _turn = self.loads.acquire().await.map_err(|_| FeedError::ShuttingDown)?;
-        let reading = load::load(&self.source, &self.schemas, store);
-        AssertUnwindSafe(reading).catch_unwind().await.unwrap_or(Err(FeedError::Reloading))
+        let read = self.read(store).await;
+        let (follower, proved) = read.inspect_err(|error| self.load_failed(store, error))?;
+        let revision = follower.position.revision;
+        let dormant = self.dormant.remove(&store);
+        tracing::info!(%store, %revision, again = dormant.is_some(), "store loaded");
+        let Some((_, replica)) = dormant else { return Ok(Replica::new(follower, proved, self)) };
+        self.source.metrics.memory.reloads.inc();
+        replica.resume(follower, proved).await;
+        Ok(replica)
     }
 
     /// There may be something new in a store.
     pub(super) fn hint(self: &Arc<Self>, store: StoreId) {
         if let Some(replica) = self.replica(store) {
             self.follow(&replica);
+        } else if let Some(replica) = self.dormant.get(&store) {
+            replica.announce();
         }
     }
 
@@ -180,20 +204,22 @@ impl Shared {
 
     /// A store that is deleted or no longer wanted here.
     pub(super) fn forget(&self, store: StoreId) {
-        if let Some(replica) = self.stores.remove(&store).and_then(|(_, loaded)| replica_of(&loaded)) {
+        let loaded = self.stores.remove(&store).and_then(|(_, loaded)| replica_of(&loaded));
+        let dormant = self.dormant.remove(&store).map(|(_, replica)| replica);
+        for replica in loaded.into_iter().chain(dormant) {
             self.retire(&replica, FeedError::StoreNotFound);
         }
     }
 
-    /// Stops a replica's answers. Freeing a large graph takes seconds, which nobody should wait for.
+    /// Stops a replica's answers.
+    #[expect(clippy::unused_self, reason = "what retires a replica is the feed")]
     pub(super) fn retire(&self, replica: &Replica, why: FeedError) {
-        let retired = replica.silence(if why.is_telling() { why } else { FeedError::Reloading });
-        self.runtime.spawn_blocking(move || drop(retired));
+        replica.silence(if why.is_telling() { why } else { FeedError::Reloading });
     }
 }
 
 /// The replica of a load that succeeded.
-fn replica_of(loaded: &Loaded) -> Option<Arc<Replica>> {
+pub(super) fn replica_of(loaded: &Loaded) -> Option<Arc<Replica>> {
     loaded.borrow().as_ref()?.as_ref().ok().cloned()
 }
 
@@ -206,10 +232,16 @@ pub(super) struct Seat {
     pub(super) failures: u32,
     /// When to try again.
     pub(super) not_before: Option<Instant>,
+    /// Whether the store has left memory and is not to be loaded before it is asked for.
+    pub(super) dormant: bool,
 }
 
 impl Seat {
     pub(super) fn taken(follower: Follower) -> Self {
         Self { follower: Some(follower), ..Self::default() }
+    }
+
+    pub(super) fn dormant() -> Self {
+        Self { dormant: true, ..Self::default() }
     }
 }

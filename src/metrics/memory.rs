@@ -53,6 +53,8 @@ families! {
         loads_waiting: Gauge,
         /// Tuples read by loads.
         tuples_loaded: Counter,
+        /// Loads of stores that had been in memory before.
+        reloads: Counter,
         /// Stores dropped from memory to make room for others.
         evictions: Counter,
         /// Approximate bytes that stores take, by what for.
@@ -61,8 +63,6 @@ families! {
         budget_bytes: Gauge,
         /// Ids of objects and subjects held, by whether a tuple still names them.
         ids: By<IdState, Gauge>,
-        /// Graphs rebuilt to be rid of dead ids.
-        rebuilds: Counter,
         /// Retired graphs that wait to be freed.
         graphs_retired: Gauge,
     }

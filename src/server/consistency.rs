@@ -25,7 +25,7 @@ pub async fn resolve(
     asked: Option<proto::Consistency>,
 ) -> Result<At, Error> {
     match asked.and_then(|asked| asked.requirement) {
-        None | Some(Requirement::MinimizeLatency(())) => newest_here(node, replica),
+        None | Some(Requirement::MinimizeLatency(())) => newest_here(node, call, replica).await,
         Some(requirement) => Box::pin(waited_for(node, call, replica, requirement)).await,
     }
 }
@@ -39,7 +39,7 @@ async fn waited_for(
     const AT_LEAST: &str = "consistency.at_least";
     const EXACT: &str = "consistency.exact";
     match requirement {
-        Requirement::MinimizeLatency(()) => newest_here(node, replica),
+        Requirement::MinimizeLatency(()) => newest_here(node, call, replica).await,
         Requirement::AtLeast(text) => {
             let zookie = ours(node, replica, AT_LEAST, &text)?;
             at_least(node, call, replica, zookie, AT_LEAST).await
@@ -60,12 +60,17 @@ pub fn ours(node: &Node, replica: &Replica, field: &'static str, text: &str) -> 
 }
 
 /// The newest revision in memory, refused when the node may be far behind.
-fn newest_here(node: &Node, replica: &Replica) -> Result<At, Error> {
+async fn newest_here(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<At, Error> {
+    let published = match replica.published() {
+        // Rare: it left memory since the call came in.
+        Err(FeedError::Evicted) => Box::pin(wait_for(call, replica, Revision::ZERO)).await?,
+        outcome => outcome?,
+    };
     let (age, bound) = (replica.staleness(), node.config().feed.max_staleness);
     if age > bound {
         return Err(Error::Stale { age, bound });
     }
-    Ok(At::from(replica.published()?))
+    Ok(At::from(published))
 }
 
 /// A revision at least as new as a zookie, once the zookie is known to be of this history.
@@ -160,17 +165,20 @@ async fn exactly(
     write: [u8; 8],
     field: &'static str,
 ) -> Result<At, Error> {
-    let published = arrived(node, call, replica, revision, write, field).await?;
-    // Before whether it can still be reached: what is lost is lost, however long ago.
-    if published.write_tag(revision).is_some_and(|known| known != write) {
-        return Err(history_lost(node, replica, revision, write, field));
-    }
-    // Its schema may have to be read from the record.
-    let memory = Arc::clone(replica);
-    let at = match node.in_background(async move { memory.at(revision).await }).await? {
-        // Memory had it a moment ago: it was rewound since.
-        Err(FeedError::Behind { .. }) => return Err(Error::Feed(FeedError::HistoryDiverged)),
-        outcome => outcome?,
+    let at = loop {
+        let published = arrived(node, call, replica, revision, write, field).await?;
+        // Before whether it can still be reached: what is lost is lost, however long ago.
+        if published.write_tag(revision).is_some_and(|known| known != write) {
+            return Err(history_lost(node, replica, revision, write, field));
+        }
+        // Its schema may have to be read from the record.
+        let memory = Arc::clone(replica);
+        match node.in_background(async move { memory.at(revision).await }).await? {
+            // Memory had it a moment ago: it was rewound since, or left to make room.
+            Err(FeedError::Behind { .. }) => return Err(Error::Feed(FeedError::HistoryDiverged)),
+            Err(FeedError::Evicted) => {}
+            outcome => break outcome?,
+        }
     };
     if at.write_tag == write { Ok(at) } else { Err(history_lost(node, replica, revision, write, field)) }
 }

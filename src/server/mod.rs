@@ -31,6 +31,7 @@ mod health;
 mod key;
 pub mod lifecycle;
 pub mod logging;
+mod machine;
 mod node;
 mod observe;
 pub mod operations;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::runtime::Handle;
@@ -13,7 +14,9 @@ use super::access::{Addressed, KeyRing, StoreName, is_store};
 use super::call::Call;
 use super::convert::clip;
 use super::cursor::CursorKeys;
+use super::deadline::Deadline;
 use super::lifecycle::RunError;
+use super::machine;
 use super::pool::Pool;
 use super::registry::Registry;
 use super::status::Error;
@@ -21,7 +24,7 @@ use super::store::DEFAULT;
 use crate::config::{Access, Config, RequestLimits};
 use crate::datastore::committer::{CommitError, CommitterSettings, Committers};
 use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Write};
-use crate::feed::{Feed, Replica, SchemaVersion};
+use crate::feed::{Feed, FeedSettings, Replica, SchemaVersion};
 use crate::metrics::Metrics;
 use crate::revision::{DatabaseId, StoreId};
 use crate::upkeep::Upkeep;
@@ -67,7 +70,7 @@ impl Node {
         ensure_default_store(&*datastore).await?;
         let pool = Pool::start(config.search_threads, config.max_searches, Arc::clone(&metrics))
             .map_err(RunError::Start)?;
-        let feed = Feed::start(Arc::clone(&datastore), config.feed.clone(), Arc::clone(&metrics));
+        let feed = Feed::start(Arc::clone(&datastore), feed_settings(&config), Arc::clone(&metrics));
         let committers =
             Committers::new(Arc::clone(&datastore), committer_settings(&config.limits), Arc::clone(&metrics));
         let upkeep = Upkeep::start(&datastore, &committers, &config.upkeep, &metrics);
@@ -203,12 +206,12 @@ impl Node {
 
     /// The replica of the store of a call, loaded if it has to be.
     pub async fn replica(&self, call: &Call) -> Result<Arc<Replica>, Error> {
-        self.registry.replica(self, call.store()?).await
+        self.registry.replica(self, call.store()?, call.deadline).await
     }
 
     /// Has a store in memory before the first call needs it.
-    pub async fn preload(&self, text: &str) -> Result<(), Error> {
-        self.registry.replica(self, text).await.map(drop)
+    pub async fn preload(&self, text: &str, patience: Duration) -> Result<(), Error> {
+        self.registry.replica(self, text, Deadline::within(patience)).await.map(drop)
     }
 
     /// A live store by name or id. For the registry; a method has [`Self::store`].
@@ -306,6 +309,16 @@ fn refused(error: CommitError) -> Error {
         CommitError::Datastore(error) => Error::Commit(error),
         CommitError::ShuttingDown => Error::ShuttingDown,
     }
+}
+
+/// The settings of the feed, with the share of this machine's memory that it may use.
+fn feed_settings(config: &Config) -> FeedSettings {
+    let memory_budget = config.memory_budget.bytes(machine::memory());
+    match memory_budget {
+        Some(bytes) => tracing::info!(bytes, "memory budget for stores"),
+        None => tracing::warn!("stores in memory are not bounded; set a memory budget"),
+    }
+    FeedSettings { memory_budget, ..config.feed.clone() }
 }
 
 /// The store that requests mean when they name none. Several nodes may start at once.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::logging::cause;
 use super::node::Node;
-use super::store::DEFAULT;
+use super::status::Error;
 
 /// A judgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,15 +145,24 @@ fn feed(node: &Node) -> Vec<Unready> {
     reasons
 }
 
-/// Has the default store in memory before the first call needs it. Others are loaded when they
-/// are asked for. The load goes on between two looks at it.
+/// Has the pinned stores in memory before the first call needs them. Others are loaded when they
+/// are asked for. The loads go on between two looks at them.
 async fn load(node: &Node) -> Option<Unready> {
-    let message = match timeout(node.config().health_timeout, node.preload(DEFAULT)).await {
-        Ok(Ok(())) => return None,
-        Ok(Err(error)) => format!("the default store cannot be loaded: {error}"),
-        Err(_) => "the default store is being loaded".to_owned(),
-    };
-    Some(unready(Concern::Loading, message))
+    let patience = node.config().health_timeout;
+    for store in &node.config().pinned_stores {
+        match node.preload(store, patience).await {
+            Ok(()) => {}
+            // Whoever creates it later finds it pinned.
+            Err(Error::StoreNotFound { .. }) => {
+                tracing::warn!(store, "a store that is to be pinned does not exist");
+            }
+            Err(error) => {
+                let message = format!("the pinned store `{store}` is not in memory: {error}");
+                return Some(unready(Concern::Loading, message));
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]

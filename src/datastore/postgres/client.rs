@@ -242,6 +242,15 @@ impl Datastore for Postgres {
         self.told(reads::tuples(&self.general, store, filter, after, limit).await).await
     }
 
+    async fn key_after(
+        &self,
+        store: StoreId,
+        after: Option<&TupleKey>,
+        distance: u32,
+    ) -> Result<Option<TupleKey>, DatastoreError> {
+        self.told(reads::key_after(&self.general, store, after, distance).await).await
+    }
+
     async fn schema(&self, store: StoreId, id: SchemaId) -> Result<Option<StoredSchema>, DatastoreError> {
         self.told(reads::schema(&self.general, store, id).await).await
     }

@@ -338,6 +338,36 @@ fn page(
     builder
 }
 
+/// The key so many tuples after another. Walks the primary key, and comes without the rows where
+/// the table has been vacuumed.
+pub(super) async fn key_after(
+    lane: &Arc<Lane>,
+    store: StoreId,
+    after: Option<&TupleKey>,
+    distance: u32,
+) -> Result<Option<TupleKey>, Failure> {
+    const COLUMNS: &str = "object_type, object_id, relation, subject_type, subject_id, subject_relation";
+    let after = after.cloned();
+    let rows = lane
+        .talk(move |session| {
+            let mut query = QueryBuilder::new("SELECT ");
+            query.push(COLUMNS).push(" FROM relata.tuple WHERE store = ").push_bind(store.0);
+            if let Some(after) = &after {
+                query.push(" AND (").push(COLUMNS).push(") > (");
+                let mut list = query.separated(", ");
+                for value in KeyColumns::of(after).values() {
+                    list.push_bind(value.to_owned());
+                }
+                query.push(")");
+            }
+            query.push(" ORDER BY ").push(COLUMNS).push(" LIMIT 1 OFFSET ");
+            query.push_bind(i64::from(distance.saturating_sub(1)));
+            Box::pin(async move { session.rows(query.build()).await })
+        })
+        .await?;
+    rows.first().map(|row| key(&mut Columns::of(row))).transpose()
+}
+
 /// A schema version.
 pub(super) async fn schema(
     lane: &Arc<Lane>,

@@ -233,6 +233,16 @@ impl Datastore for Sqlite {
         self.read(move |snapshot| scan::page(snapshot, store, &filter, after.as_ref(), limit)).await
     }
 
+    async fn key_after(
+        &self,
+        store: StoreId,
+        after: Option<&TupleKey>,
+        distance: u32,
+    ) -> Result<Option<TupleKey>, DatastoreError> {
+        let after = after.cloned();
+        self.read(move |snapshot| scan::key_after(snapshot, store, after.as_ref(), distance)).await
+    }
+
     async fn schema(&self, store: StoreId, id: SchemaId) -> Result<Option<StoredSchema>, DatastoreError> {
         self.read(move |snapshot| read::schema(snapshot, store, id)).await
     }

@@ -41,6 +41,21 @@ pub(super) fn page(
     Ok(TuplePage { head, tuples, more: false })
 }
 
+/// The key so many tuples after another. The ones between are stepped over and not read.
+pub(super) fn key_after(
+    snapshot: &Connection,
+    store: StoreId,
+    after: Option<&TupleKey>,
+    distance: u32,
+) -> Result<Option<TupleKey>, DatastoreError> {
+    let Some(mut query) = page_query(store, &TupleFilter::default(), after, 0) else { return Ok(None) };
+    query.sql.push_str(" OFFSET ?");
+    query.parameters.push(i64::from(distance.saturating_sub(1)).into());
+    let mut statement = snapshot.prepare_cached(&query.sql).map_err(failed)?;
+    let mut found = statement.query(params_from_iter(query.parameters)).map_err(failed)?;
+    found.next().map_err(failed)?.map(|row| rows::key(row, 0)).transpose()
+}
+
 /// Whether any tuple that is live at `now` matches.
 pub(super) fn matches(
     snapshot: &Connection,

@@ -392,6 +392,7 @@ fn engine_row(error: &EngineError) -> Row {
 
 fn feed_row(error: &FeedError) -> Row {
     const SOON: Duration = Duration::from_millis(250);
+    const LATER: Duration = Duration::from_secs(2);
     let message = error.to_string();
     match error {
         FeedError::StoreNotFound => Row::new(Code::NotFound, Reason::StoreNotFound, message),
@@ -411,6 +412,15 @@ fn feed_row(error: &FeedError) -> Row {
             Reason::Internal,
             "a stored schema cannot be read; the server's log says more",
         ),
+        FeedError::Loading | FeedError::Evicted => {
+            Row::new(Code::Unavailable, Reason::StoreLoading, message).retry(SOON)
+        }
+        FeedError::Crowded => Row::new(Code::Unavailable, Reason::StoreLoading, message).retry(LATER),
+        FeedError::TooLarge { bytes, limit, .. } => {
+            Row::new(Code::ResourceExhausted, Reason::StoreTooLarge, message)
+                .with("bytes", bytes)
+                .with("budget", limit)
+        }
         FeedError::Full(_) => Row::new(Code::ResourceExhausted, Reason::StoreTooLarge, message),
         FeedError::Datastore(error) => record_row(error),
         FeedError::Timeout => Row::new(Code::Unavailable, Reason::DatabaseUnavailable, message).retry(SOON),

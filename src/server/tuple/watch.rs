@@ -79,6 +79,16 @@ pub(super) async fn watch(
     }))
 }
 
+/// Where a stream's next revisions are to be had.
+enum Standing {
+    /// In memory.
+    Here(Arc<Published>),
+    /// In memory, once that has been put right.
+    Mending,
+    /// In the database alone.
+    InTheLog,
+}
+
 /// Where one stream stands.
 struct Watching {
     node: Arc<Node>,
@@ -119,18 +129,27 @@ impl Watching {
                 self.show(&entry);
                 continue;
             }
-            let Some(published) = self.standing()? else {
-                // Nor a checkpoint: what was shown last may be lost.
-                tokio::select! {
-                    _ = self.news.changed() => {}
-                    _ = self.stopping.wait_for(|stop| *stop) => {}
+            match self.standing()? {
+                Standing::Here(published) => {
+                    self.verify(&published).await?;
+                    if published.revision > self.position().0 {
+                        self.fetch(&published).await?;
+                        continue;
+                    }
                 }
-                continue;
-            };
-            self.verify(&published).await?;
-            if published.revision > self.position().0 {
-                self.fetch(&published).await?;
-                continue;
+                Standing::Mending => {
+                    // Nor a checkpoint: what was shown last may be lost.
+                    tokio::select! {
+                        _ = self.news.changed() => {}
+                        _ = self.stopping.wait_for(|stop| *stop) => {}
+                    }
+                    continue;
+                }
+                Standing::InTheLog => {
+                    if self.fetch_from_the_log().await? {
+                        continue;
+                    }
+                }
             }
             if self.silent > 0 || self.next_checkpoint <= Instant::now() {
                 self.messages.push_back(self.checkpoint());
@@ -150,12 +169,13 @@ impl Watching {
         self.shown.back().copied().unwrap_or((Revision::ZERO, [0; 8]))
     }
 
-    /// What the node has; `None` while it loads the store anew, which passes.
-    fn standing(&mut self) -> Result<Option<Arc<Published>>, Error> {
+    /// Where the next revisions are to be had.
+    fn standing(&mut self) -> Result<Standing, Error> {
         self.news.mark_unchanged();
         match self.replica.published() {
-            Ok(published) => Ok(Some(published)),
-            Err(FeedError::HistoryDiverged | FeedError::Reloading) => Ok(None),
+            Ok(published) => Ok(Standing::Here(published)),
+            Err(FeedError::HistoryDiverged | FeedError::Reloading) => Ok(Standing::Mending),
+            Err(FeedError::Evicted | FeedError::TooLarge { .. }) => Ok(Standing::InTheLog),
             Err(error) => Err(error.into()),
         }
     }
@@ -214,6 +234,20 @@ impl Watching {
         let known = entries.into_iter().filter(|entry| entry.revision <= published.revision);
         self.entries.extend(known.map(Arc::new));
         Ok(())
+    }
+
+    /// Takes the revisions after the position of a store that has left memory. Watching alone does
+    /// not bring it back: a thousand watched stores would drive out those that are asked about.
+    /// Returns whether anything has come of it.
+    async fn fetch_from_the_log(&mut self) -> Result<bool, Error> {
+        if let Some(entries) = self.continuation().await? {
+            self.entries.extend(entries.into_iter().map(Arc::new));
+            return Ok(!self.entries.is_empty());
+        }
+        // What was shown is lost. Memory can tell where the histories part.
+        let (feed, store) = (Arc::clone(self.node.feed()), self.replica.store());
+        self.node.in_background(async move { feed.replica(store).await }).await??;
+        Ok(true)
     }
 
     /// The next revisions in the log; `None`: they do not follow what was shown.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::datastore::{Action, Committed, Idempotency, SchemaId, Update, Write, WriteError};
+use crate::feed::FeedError;
 use crate::feed::{Replica, SchemaVersion};
 use crate::proto;
 use crate::revision::{WriteId, Zookie};
@@ -118,9 +119,10 @@ async fn schema_to_write_with(
 ) -> Result<Option<Arc<SchemaVersion>>, Error> {
     match named {
         Some(id) => Ok(Some(node.schema_version(replica, id).await?)),
-        None => match &replica.published()?.schema {
-            Some(schema) => Ok(Some(Arc::clone(schema))),
-            None => newest_schema(node, call, replica).await,
+        None => match replica.published() {
+            Ok(published) if published.schema.is_some() => Ok(published.schema.clone()),
+            Ok(_) | Err(FeedError::Evicted) => newest_schema(node, call, replica).await,
+            Err(error) => Err(error.into()),
         },
     }
 }

@@ -406,6 +406,15 @@ impl Datastore for Faults {
         self.inner()?.tuples(store, filter, after, limit).await
     }
 
+    async fn key_after(
+        &self,
+        store: StoreId,
+        after: Option<&TupleKey>,
+        distance: u32,
+    ) -> Result<Option<TupleKey>, DatastoreError> {
+        self.inner()?.key_after(store, after, distance).await
+    }
+
     async fn schema(&self, store: StoreId, id: SchemaId) -> Result<Option<StoredSchema>, DatastoreError> {
         self.inner()?.schema(store, id).await
     }
