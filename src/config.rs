@@ -224,6 +224,10 @@ pub struct Config {
     pub feed: FeedSettings,
     /// What happens to the record by itself: expired tuples, deleted stores, old log.
     pub upkeep: UpkeepSettings,
+    /// How old an answer at the newest local revision may be at most while the database cannot be
+    /// reached; the answer then says how old it may be. Default none: nothing older than
+    /// `feed.max_staleness` is answered. With it, revoked rights may go on for as long.
+    pub allow_stale: Option<Duration>,
     /// How long a Write that is committed waits for the local graph to have it, so that one
     /// node reads its own writes. Passing it costs only that comfort. Default 2 s.
     pub write_visibility: Duration,
@@ -274,6 +278,7 @@ impl Config {
             memory_budget: MemoryBudget::default(),
             feed: FeedSettings::default(),
             upkeep: UpkeepSettings::default(),
+            allow_stale: None,
             write_visibility: Duration::from_secs(2),
             health_timeout: Duration::from_secs(2),
             health_interval: Duration::from_secs(1),

@@ -1,18 +1,22 @@
 //! A connection to a server: its address, the token on every call, the deadline.
 
 use std::net::IpAddr;
+use std::sync::Once;
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status};
+use tower::util::MapResponse;
 
 use super::dial::{Dialer, Explained, Seen};
 use super::exit::Failure;
+use super::output::remark;
 use super::settings::{DEFAULT_ENDPOINT, Settings};
 use super::transport;
 use crate::proto::key_service_client::KeyServiceClient;
@@ -20,15 +24,36 @@ use crate::proto::permission_service_client::PermissionServiceClient;
 use crate::proto::schema_service_client::SchemaServiceClient;
 use crate::proto::store_service_client::StoreServiceClient;
 use crate::proto::tuple_service_client::TupleServiceClient;
-use crate::server::Inside;
+use crate::server::{Inside, STALENESS};
 
 /// Largest message taken from a server, in bytes: answers are the server's to bound.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A channel that presents the token.
-pub type Service = InterceptedService<Explained, Bearer>;
+/// A channel that presents the token, and warns of answers that may be old.
+pub type Service = InterceptedService<MapResponse<Explained, fn(Answer) -> Answer>, Bearer>;
+
+type Answer = http::Response<Body>;
+
+fn service(channel: Explained, bearer: Bearer) -> Service {
+    InterceptedService::new(MapResponse::new(channel, warn_of_age as fn(Answer) -> Answer), bearer)
+}
+
+/// Says once what the server says with each answer.
+fn warn_of_age(answer: Answer) -> Answer {
+    static WARNED: Once = Once::new();
+    let age = answer.headers().get(STALENESS).and_then(|age| age.to_str().ok()?.parse().ok());
+    if let Some(age) = age.map(Duration::from_millis) {
+        let seconds = age.as_secs_f64();
+        WARNED.call_once(|| {
+            remark(format_args!(
+                "warning: the server has not reached its database for {seconds:.1} s; answers may be as old"
+            ));
+        });
+    }
+    answer
+}
 
 /// Adds the token to every call.
 #[derive(Clone)]
@@ -73,7 +98,7 @@ impl Connection {
         let channel = endpoint.connect_with_connector(connector).await;
         let channel = channel.map_err(|error| transport::unreachable_server(&settings.endpoint, &error))?;
         Ok(Self {
-            service: InterceptedService::new(Explained::new(channel, seen), Bearer(token)),
+            service: service(Explained::new(channel, seen), Bearer(token)),
             store: settings.store.clone(),
             timeout: settings.timeout,
         })
@@ -90,7 +115,7 @@ impl Connection {
         let channel = Endpoint::from_static("http://inside").connect_with_connector(connector).await;
         let channel = channel.map_err(|error| transport::unreachable_server("this process", &error))?;
         Ok(Self {
-            service: InterceptedService::new(Explained::new(channel, Seen::default()), Bearer(None)),
+            service: service(Explained::new(channel, Seen::default()), Bearer(None)),
             store: settings.store.clone(),
             timeout: settings.timeout,
         })

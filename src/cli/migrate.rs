@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::output::{Format, Output, remark};
-use super::serve::{Record, with_causes};
+use super::record::Record;
+use super::serve::with_causes;
 use crate::datastore::DatastoreError;
 use crate::metrics::Metrics;
 use crate::server;

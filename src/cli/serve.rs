@@ -12,8 +12,9 @@ use clap::Args;
 
 use super::bootstrap::{self, Bootstrapped};
 use super::exit::{Exit, Failure};
+use super::freshness::Freshness;
 use super::output::{Output, remark};
-use super::secret::Secret;
+use super::record::Record;
 use super::settings::Globals;
 use super::tls::ServerTlsFlags;
 use crate::config::{Access, Config, Credentials, DatastoreConfig, MemoryBudget, Migration};
@@ -90,6 +91,8 @@ pub struct Serve {
         default_value = "default"
     )]
     pin: Vec<String>,
+    #[command(flatten)]
+    freshness: Freshness,
     /// How long calls in flight may take to end after a stop was asked for, in seconds.
     #[arg(long, env = "RELATA_DRAIN", value_name = "SECONDS", default_value_t = 20)]
     drain: u64,
@@ -114,26 +117,6 @@ impl FromStr for OperationsAddress {
             return Ok(Self::Off);
         }
         text.parse().map(Self::At).map_err(|_| format!("`{text}` is neither `ADDRESS:PORT` nor `off`"))
-    }
-}
-
-/// Where the record is kept.
-#[derive(Debug, Args)]
-pub(super) struct Record {
-    /// Where facts are kept: `sqlite:PATH` or `postgres://…`.
-    #[arg(
-        long,
-        env = "RELATA_DATASTORE",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "sqlite:relata.db"
-    )]
-    datastore: Secret,
-}
-
-impl Record {
-    pub(super) fn config(&self) -> Result<DatastoreConfig, Failure> {
-        self.datastore.expose().parse().map_err(|error| Failure::usage(format!("--datastore: {error}")))
     }
 }
 
@@ -195,6 +178,7 @@ impl Serve {
         config.pinned_stores.clone_from(&self.pin);
         config.pinned_stores.retain(|store| !store.is_empty());
         config.drain = Duration::from_secs(self.drain);
+        self.freshness.apply(&mut config)?;
         Ok(config)
     }
 }

@@ -2,15 +2,19 @@
 //! and regularly because hints may be lost.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::sync::{Arc, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
 
 use super::clock::Skew;
 use super::error::FeedError;
 use super::replica::Replica;
-use super::shared::{HeadAnswer, Shared};
+use super::shared::Shared;
 use crate::datastore::Head;
 use crate::metrics::Outcome;
 use crate::revision::{Revision, StoreId};
@@ -33,59 +37,173 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 
 /// Asks for heads until the feed closes.
 pub(super) async fn poll(shared: Arc<Shared>) {
-    let mut due = Instant::now();
-    let mut failures = 0;
+    let mut polling = Polling {
+        shared,
+        waiting: Vec::new(),
+        started: 0,
+        last_start: Instant::now(),
+        answered: 0,
+        due: Instant::now(),
+        failures: 0,
+    };
+    let mut queries = FuturesUnordered::new();
+    let mut wanted = false;
     loop {
-        tokio::select! {
-            () = shared.wake.notified() => {}
-            () = tokio::time::sleep_until(due.into()) => {}
-        }
-        // Requests are taken before the query starts, so that none joins a query that may have
-        // read the head before the request arrived: the head would be older than a write the
-        // caller has seen acknowledged.
-        let asked = {
-            let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *heads)
+        // Who asks while a query is under way waits for it to end, so that many share the next
+        // one; but not for longer than a query should take. One that hangs delays only itself.
+        let free_at = match queries.len() {
+            0 => None,
+            1 => Some(polling.last_start + HANGS),
+            _ => Some(far_away()),
         };
-        let started = Instant::now();
-        let regular = started >= due;
-        if asked.is_empty() && !regular {
+        if wanted && free_at.is_none_or(|moment| moment <= Instant::now()) {
+            wanted = false;
+            queries.push(polling.start());
             continue;
         }
-        let compared = replicas(&shared, regular, &asked);
-        let answer = ask(&shared, &compared, &asked).await;
-        if regular {
-            due = started + shared.source.settings.poll_interval;
+        let next = match free_at {
+            None => polling.due,
+            Some(free_at) if wanted => free_at,
+            Some(free_at) => free_at.max(polling.due),
+        };
+        tokio::select! {
+            () = polling.shared.wake.notified() => wanted = true,
+            Some(query) = queries.next(), if !queries.is_empty() => polling.finish(query),
+            () = tokio::time::sleep_until(next.into()) => {
+                wanted = false;
+                queries.push(polling.start());
+            }
         }
-        match &answer {
+    }
+}
+
+/// After this time a query is not waited for any longer before one more starts; beside that one
+/// there is no third.
+const HANGS: Duration = Duration::from_millis(250);
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_hours(1)
+}
+
+/// What the poll remembers from query to query.
+struct Polling {
+    shared: Arc<Shared>,
+    waiting: Vec<Waiting>,
+    /// Queries started so far.
+    started: u64,
+    last_start: Instant,
+    /// The newest query that was answered.
+    answered: u64,
+    /// When to ask although nobody wants to know.
+    due: Instant,
+    /// Since the last answer.
+    failures: u32,
+}
+
+/// Someone who waits for a head.
+struct Waiting {
+    store: StoreId,
+    caller: oneshot::Sender<Result<Head, FeedError>>,
+    /// The first query that started after the question came. An earlier one may have read the
+    /// head before that: it would be older than a write the caller has seen acknowledged.
+    first: u64,
+}
+
+/// A query that has ended.
+struct Query {
+    number: u64,
+    started: Instant,
+    compared: Vec<(Arc<Replica>, Option<Revision>)>,
+    stores: Vec<StoreId>,
+    answer: Result<HashMap<StoreId, Head>, FeedError>,
+}
+
+impl Polling {
+    /// Begins a query for those who wait now, and for all stores if it is time.
+    fn start(&mut self) -> impl Future<Output = Query> + Send + use<> {
+        self.started += 1;
+        let (number, started) = (self.started, Instant::now());
+        let new = std::mem::take(&mut *self.shared.heads.lock().unwrap_or_else(PoisonError::into_inner));
+        let new = new.into_iter().map(|(store, caller)| Waiting { store, caller, first: number });
+        self.waiting.extend(new);
+        self.waiting.retain(|waiting| !waiting.caller.is_closed());
+        let asked: HashSet<StoreId> = self.waiting.iter().map(|waiting| waiting.store).collect();
+        let regular = started >= self.due;
+        if regular {
+            self.due = started + self.interval();
+        }
+        self.last_start = started;
+        let compared = replicas(&self.shared, regular, &asked);
+        let resident = compared.iter().map(|(replica, _)| replica.store());
+        let stores: HashSet<StoreId> = resident.chain(asked).collect();
+        let stores: Vec<StoreId> = stores.into_iter().collect();
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let answer = ask(&shared, &stores).await;
+            Query { number, started, compared, stores, answer }
+        }
+    }
+
+    /// Without hints the poll is what other nodes' writes are seen by.
+    fn interval(&self) -> Duration {
+        let settings = &self.shared.source.settings;
+        if self.shared.source.datastore.hints_arrive() {
+            settings.poll_interval
+        } else {
+            settings.poll_interval.min(settings.deaf_poll_interval)
+        }
+    }
+
+    fn finish(&mut self, query: Query) {
+        match &query.answer {
             Ok(heads) => {
-                if failures > 0 {
+                if self.failures > 0 {
                     tracing::info!("the database answers again");
                 }
-                failures = 0;
-                *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = started;
-                for (replica, before) in &compared {
-                    judge(&shared, replica, *before, heads, started);
+                self.failures = 0;
+                self.answered = self.answered.max(query.number);
+                let mut last = self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = query.started.max(*last);
+                drop(last);
+                // Before anybody is told the head: who asks for everything acknowledged must not
+                // get what is gone.
+                for (replica, before) in &query.compared {
+                    judge(&self.shared, replica, *before, heads, query.started);
                 }
             }
+            // One that hung while a later one was answered says nothing new.
+            Err(_) if query.number < self.answered => {}
             Err(error) => {
-                if failures == 0 {
+                if self.failures == 0 {
                     tracing::warn!(
                         error = error as &dyn std::error::Error,
                         "the database does not answer; going on from memory"
                     );
                 }
-                due = Instant::now() + shared.source.backoff(failures);
-                failures = failures.saturating_add(1);
+                self.due = self.due.max(Instant::now() + self.shared.source.backoff(self.failures));
+                self.failures = self.failures.saturating_add(1);
             }
         }
-        for (store, caller) in asked {
-            let head = answer
+        self.tell(&query);
+    }
+
+    /// Tells the outcome to those whom it concerns.
+    fn tell(&mut self, query: &Query) {
+        // A query that was started later may still answer those whom this one failed.
+        let last = query.number == self.started;
+        let concerned = |waiting: &mut Waiting| {
+            waiting.first <= query.number
+                && query.stores.contains(&waiting.store)
+                && (query.answer.is_ok() || last)
+        };
+        for Waiting { store, caller, .. } in self.waiting.extract_if(.., concerned) {
+            let head = query
+                .answer
                 .as_ref()
                 .map_err(Clone::clone)
                 .and_then(|heads| heads.get(&store).copied().ok_or(FeedError::StoreNotFound));
             if head.is_ok() {
-                shared.hint(store);
+                self.shared.hint(store);
             }
             // A caller that no longer waits has gone.
             drop(caller.send(head));
@@ -117,35 +235,27 @@ fn wall_clock() -> Timestamp {
 fn replicas(
     shared: &Shared,
     regular: bool,
-    asked: &[(StoreId, HeadAnswer)],
+    asked: &HashSet<StoreId>,
 ) -> Vec<(Arc<Replica>, Option<Revision>)> {
     let replicas = if regular {
         let mut replicas = shared.resident();
         replicas.extend(shared.watched_from_afar());
         replicas
     } else {
-        let stores: HashSet<StoreId> = asked.iter().map(|(store, _)| *store).collect();
-        stores.into_iter().filter_map(|store| shared.replica(store)).collect()
+        asked.iter().filter_map(|store| shared.replica(*store)).collect()
     };
     let newest = |replica: &Replica| replica.published().ok().map(|published| published.revision);
     replicas.into_iter().map(|replica| (Arc::clone(&replica), newest(&replica))).collect()
 }
 
-async fn ask(
-    shared: &Shared,
-    compared: &[(Arc<Replica>, Option<Revision>)],
-    asked: &[(StoreId, HeadAnswer)],
-) -> Result<HashMap<StoreId, Head>, FeedError> {
+async fn ask(shared: &Shared, stores: &[StoreId]) -> Result<HashMap<StoreId, Head>, FeedError> {
     let datastore = &shared.source.datastore;
-    let resident = compared.iter().map(|(replica, _)| replica.store());
-    let stores: HashSet<StoreId> = resident.chain(asked.iter().map(|(store, _)| *store)).collect();
     if stores.is_empty() {
         shared.source.ask(datastore.ping()).await?;
         return Ok(HashMap::new());
     }
-    let stores: Vec<StoreId> = stores.into_iter().collect();
     let begun = Instant::now();
-    let heads = shared.source.ask(datastore.heads(&stores)).await;
+    let heads = shared.source.ask(datastore.heads(stores)).await;
     let metrics = &shared.source.metrics.feed;
     metrics.head_query_seconds.since(begun);
     metrics.head_queries.of(Outcome::from(&heads)).inc();
@@ -176,8 +286,7 @@ fn judge(
             return;
         }
         // The database has lost what was here before it was asked, or has another write in its
-        // place. Not one more answer, and before anybody is told the head: who asks for
-        // everything acknowledged must not get what is gone.
+        // place. Not one more answer.
         let lost = before.is_some_and(|before| head.revision < before);
         if lost || tag.is_some_and(|tag| tag != head.write_id.tag()) {
             shared.retire(replica, FeedError::HistoryDiverged);

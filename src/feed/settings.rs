@@ -8,6 +8,9 @@ pub struct FeedSettings {
     /// How long a write of another node may go unnoticed when its hint is lost. Default 250 ms; a
     /// tenth costs ten times the head queries and gains little, as hints usually arrive.
     pub poll_interval: Duration,
+    /// The same while hints do not arrive, as through a pooler that swallows them: the poll is then
+    /// all there is. Default 150 ms.
+    pub deaf_poll_interval: Duration,
     /// How old the proof that a replica is current may be before the node is called unhealthy.
     /// Default 10 s. Longer means that revoked rights may go on for longer while the database
     /// cannot be reached.
@@ -57,6 +60,7 @@ impl Default for FeedSettings {
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_millis(250),
+            deaf_poll_interval: Duration::from_millis(150),
             max_staleness: Duration::from_secs(10),
             max_clock_skew: Duration::from_secs(1),
             query_timeout: Duration::from_secs(5),

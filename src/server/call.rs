@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::unfold;
@@ -29,7 +30,13 @@ pub struct Call {
     pub deadline: Deadline,
     /// What it may reach.
     scope: Scope,
+    /// How old the answer may be, in milliseconds, if that is more than usual; otherwise zero.
+    staleness: Arc<AtomicU64>,
 }
+
+/// Tells with an answer that the node has not been able to prove itself current for longer than
+/// usual, and for how many milliseconds.
+pub const STALENESS: &str = "relata-staleness-ms";
 
 /// A stream of answers as the transport takes it.
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -54,7 +61,9 @@ impl Call {
         match deadline.bound(enter(node, admitted, message.store())).await {
             Ok(scope) => {
                 let caller = Arc::clone(&admitted.caller);
-                Ok((Self { method, principal: Arc::clone(caller.name()), caller, deadline, scope }, message))
+                let principal = Arc::clone(caller.name());
+                let staleness = Arc::default();
+                Ok((Self { method, principal, caller, deadline, scope, staleness }, message))
             }
             Err(error) => {
                 logging::failed(method, admitted.caller.name(), &error);
@@ -81,7 +90,14 @@ impl Call {
     ) -> Result<Response<T>, Status> {
         let span = tracing::debug_span!("call", method = self.method, principal = &*self.principal);
         match self.deadline.bound(work).instrument(span).await {
-            Ok(answer) => Ok(Response::new(answer)),
+            Ok(answer) => {
+                let mut response = Response::new(answer);
+                match self.staleness.load(Ordering::Relaxed) {
+                    0 => {}
+                    age => drop(response.metadata_mut().insert(STALENESS, age.into())),
+                }
+                Ok(response)
+            }
             Err(error) => Err(self.failed(error)),
         }
     }
@@ -95,11 +111,16 @@ impl Call {
         T: Send + 'static,
         S: Stream<Item = Result<T, Error>> + Send + 'static,
     {
-        let answers = self.answer(work).await?.into_inner();
+        let (metadata, answers, extensions) = self.answer(work).await?.into_parts();
         let call = self.clone();
         let answers = while_it_holds(answers, Arc::clone(&self.caller))
             .map(move |answer| answer.map_err(|error| call.failed(error)));
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::from_parts(metadata, Box::pin(answers), extensions))
+    }
+
+    /// Takes note that the answer may be older than usual, for the caller to be told.
+    pub fn may_be_older(&self, age: Duration) {
+        self.staleness.fetch_max(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn failed(&self, error: Error) -> Status {

@@ -59,16 +59,21 @@ pub fn ours(node: &Node, replica: &Replica, field: &'static str, text: &str) -> 
     Ok(zookie)
 }
 
-/// The newest revision in memory, refused when the node may be far behind.
+/// The newest revision in memory, refused when the node may be too far behind.
 async fn newest_here(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<At, Error> {
     let published = match replica.published() {
         // Rare: it left memory since the call came in.
         Err(FeedError::Evicted) => Box::pin(wait_for(call, replica, Revision::ZERO)).await?,
         outcome => outcome?,
     };
-    let (age, bound) = (replica.staleness(), node.config().feed.max_staleness);
-    if age > bound {
-        return Err(Error::Stale { age, bound });
+    let config = node.config();
+    let (age, usual) = (replica.staleness(), config.feed.max_staleness);
+    if age > usual {
+        let bound = config.allow_stale.unwrap_or(usual);
+        if age > bound {
+            return Err(Error::Stale { age, bound });
+        }
+        call.may_be_older(age);
     }
     Ok(At::from(published))
 }

@@ -1,4 +1,5 @@
-//! gRPC health: SERVING only while the database answers and is migrated, and the feed is current.
+//! gRPC health: SERVING only while the database answers and is migrated, the feed is current, and
+//! the clocks agree.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::node::Node;
-use super::readiness::Readiness;
+use super::readiness::{Past, Readiness};
 use super::sample;
 use crate::proto::key_service_server::SERVICE_NAME as KEY;
 use crate::proto::permission_service_server::SERVICE_NAME as PERMISSION;
@@ -17,7 +18,8 @@ use crate::proto::schema_service_server::SERVICE_NAME as SCHEMA;
 use crate::proto::store_service_server::SERVICE_NAME as STORE;
 use crate::proto::tuple_service_server::SERVICE_NAME as TUPLE;
 
-/// The whole server, and each service by name: they serve or do not serve together.
+/// The whole server, and each service by name. They serve or do not serve together, except that
+/// questions may be answered for longer than anything else.
 const NAMES: [&str; 6] = ["", PERMISSION, SCHEMA, STORE, TUPLE, KEY];
 
 /// Tells every service's watchers.
@@ -41,21 +43,23 @@ pub async fn follow(node: Arc<Node>, reporter: HealthReporter, readiness: watch:
     let mut ticks = interval(node.config().health_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = None;
-    let mut loaded = false;
+    let mut past = Past::default();
     loop {
         ticks.tick().await;
         sample::take(&node);
-        let judged = Readiness::of(&node, loaded).await;
-        loaded |= judged.is_ready();
-        let status = if judged.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
-        if known != Some(status) {
-            if judged.is_ready() {
-                tracing::info!("serving");
-            } else {
-                tracing::warn!("not serving: {judged}");
+        let judged = Readiness::of(&node, &mut past).await;
+        let verdict = (judged.is_ready(), judged.answers_questions());
+        if known.replace(verdict) != Some(verdict) {
+            match verdict {
+                (true, _) => tracing::info!("serving"),
+                (false, true) => tracing::warn!("only questions are answered: {judged}"),
+                (false, false) => tracing::warn!("not serving: {judged}"),
             }
-            announce(&reporter, status).await;
-            known = Some(status);
+            for name in NAMES {
+                let serves = if name == PERMISSION { verdict.1 } else { verdict.0 };
+                let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+                reporter.set_service_status(name, status).await;
+            }
         }
         readiness.send_replace(judged);
     }

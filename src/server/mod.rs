@@ -51,5 +51,6 @@ mod vocabulary;
 
 pub use accept::{Inside, InsideDoor, inside};
 pub use access::TokenFileError;
+pub use call::STALENESS;
 pub use connection::Peer;
 pub use lifecycle::{Listeners, RunError, bind, run, run_with_inside};

@@ -63,7 +63,8 @@ impl Node {
         let identity = datastore.identity().await?;
         let keys = match &config.access {
             Access::Guarded(credentials) if credentials.api_keys => {
-                Some(KeyRing::follow(Arc::clone(&datastore), config.feed.max_staleness).await?)
+                let bound = config.allow_stale.unwrap_or(config.feed.max_staleness);
+                Some(KeyRing::follow(Arc::clone(&datastore), bound).await?)
             }
             Access::Guarded(_) | Access::OpenOnLoopback | Access::Insecure => None,
         };

@@ -115,7 +115,12 @@ impl Record {
 
     /// `None` where tests on PostgreSQL are switched off, which is said.
     pub fn postgres() -> Option<Self> {
-        Some(Self { url: postgres_server::fresh_database()?, _directory: None })
+        Some(Self::at(postgres_server::fresh_database()?))
+    }
+
+    /// A record that somebody else looks after.
+    pub fn at(url: String) -> Self {
+        Self { url, _directory: None }
     }
 }
 

@@ -76,7 +76,8 @@ pub struct PostgresSettings {
     pub statement_cache_capacity: usize,
     /// Connections for commits, default 8: as many stores can commit at the same moment.
     pub commit_connections: u32,
-    /// Connections for the feed: heads and the changelog, default 4.
+    /// Connections for the feed, default 6: as many as it reads changelogs at once, and two for
+    /// heads, which must not wait for a changelog.
     pub feed_connections: u32,
     /// Connections for everything else: reads of tuples and schemas, store administration,
     /// default 8.
@@ -95,7 +96,7 @@ impl PostgresSettings {
             direct_url: None,
             statement_cache_capacity: 100,
             commit_connections: 8,
-            feed_connections: 4,
+            feed_connections: 6,
             read_connections: 8,
             round_trip: Duration::from_secs(5),
         }

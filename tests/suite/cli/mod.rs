@@ -6,6 +6,7 @@ mod bad_input;
 mod lifecycle;
 mod local;
 mod schemas;
+mod staleness;
 mod tuples;
 mod watching;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -116,6 +116,12 @@ impl Record {
         Self { datastore, store }
     }
 
+    /// Another store of the same record.
+    pub async fn another(&self, name: &str) -> Self {
+        let store = self.datastore.create_store(name).await.expect("a store").id;
+        Self { datastore: self.datastore(), store }
+    }
+
     /// The record of a file as it is now, once more, going its own way from here.
     pub fn copied(&self, from: &Path, to: &Path) -> Self {
         let connection = rusqlite::Connection::open(from).expect("the file");
@@ -136,6 +142,9 @@ impl Record {
             pages: AtomicU64::new(0),
             hold: Mutex::new(None),
             next: Mutex::new(None),
+            stuck: Mutex::new(None),
+            deaf: AtomicBool::new(false),
+            clock_ahead: AtomicI64::new(0),
         })
     }
 
@@ -248,6 +257,12 @@ pub struct Faults {
     /// Pages of tuples read.
     pub pages: AtomicU64,
     hold: Mutex<Option<Arc<HeldBack>>>,
+    /// The log of this store cannot be read to the end.
+    pub stuck: Mutex<Option<StoreId>>,
+    /// Hints are said not to arrive.
+    pub deaf: AtomicBool,
+    /// Microseconds that the database's clock is ahead.
+    pub clock_ahead: AtomicI64,
     /// Another database, and the queries it still waits for.
     next: Mutex<Option<(u32, Arc<dyn Datastore>)>>,
 }
@@ -308,7 +323,8 @@ impl Datastore for Faults {
     }
 
     async fn now(&self) -> Result<Timestamp, DatastoreError> {
-        self.inner()?.now().await
+        let now = self.inner()?.now().await?;
+        Ok(Timestamp::from_micros(now.as_micros() + self.clock_ahead.load(Ordering::SeqCst)))
     }
 
     async fn create_store(&self, name: &str) -> Result<Store, DatastoreError> {
@@ -377,6 +393,10 @@ impl Datastore for Faults {
 
     async fn log(&self, store: StoreId, from: Revision, limit: u32) -> Result<Vec<LogEntry>, DatastoreError> {
         assert!(!self.panic.swap(false, Ordering::SeqCst), "told to panic");
+        let stuck = *self.stuck.lock().unwrap() == Some(store);
+        if stuck {
+            std::future::pending::<()>().await;
+        }
         let mut entries = self.inner()?.log(store, from, limit).await?;
         let hidden = self.hide_revision.load(Ordering::SeqCst);
         if entries.last().is_some_and(|last| hidden > 0 && last.revision.0 > hidden) {
@@ -439,7 +459,7 @@ impl Datastore for Faults {
     }
 
     fn hints_arrive(&self) -> bool {
-        self.inner.lock().unwrap().hints_arrive()
+        !self.deaf.load(Ordering::SeqCst) && self.inner.lock().unwrap().hints_arrive()
     }
 
     fn upkeep(self: Arc<Self>) -> Arc<dyn Upkeep> {

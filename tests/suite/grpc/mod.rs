@@ -9,6 +9,7 @@ mod limits;
 mod lists;
 mod reads;
 mod schemas;
+mod staleness;
 mod stores;
 mod two_nodes;
 mod watching;

@@ -1,0 +1,55 @@
+//! Where the record is: flags that `serve` and `migrate` have in common.
+
+use clap::Args;
+
+use super::exit::Failure;
+use super::secret::Secret;
+use crate::config::DatastoreConfig;
+
+/// Where the record is kept.
+#[derive(Debug, Args)]
+pub(super) struct Record {
+    /// Where facts are kept: `sqlite:PATH` or `postgres://…`.
+    #[arg(
+        long,
+        env = "RELATA_DATASTORE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "sqlite:relata.db"
+    )]
+    datastore: Secret,
+    /// The same PostgreSQL past a pooler in transaction mode: to migrate and to hear notifications,
+    /// which such a pooler breaks.
+    #[arg(long, env = "RELATA_DIRECT_DATASTORE", hide_env_values = true, value_name = "URL")]
+    direct_datastore: Option<Secret>,
+    /// Prepared statements kept per connection to PostgreSQL; 0 behind a pooler that cannot keep
+    /// them, such as PgBouncer before 1.21 in transaction mode.
+    #[arg(long, env = "RELATA_STATEMENT_CACHE", value_name = "N", default_value_t = 100)]
+    statement_cache: usize,
+}
+
+impl Record {
+    pub(super) fn config(&self) -> Result<DatastoreConfig, Failure> {
+        let mut config = parse("--datastore", &self.datastore)?;
+        match (&mut config, &self.direct_datastore) {
+            (DatastoreConfig::Postgres(settings), direct) => {
+                settings.statement_cache_capacity = self.statement_cache;
+                if let Some(direct) = direct {
+                    let DatastoreConfig::Postgres(direct) = parse("--direct-datastore", direct)? else {
+                        return Err(Failure::usage("--direct-datastore: must be a PostgreSQL URL"));
+                    };
+                    settings.direct_url = Some(direct.url);
+                }
+            }
+            (DatastoreConfig::Sqlite(_), None) => {}
+            (DatastoreConfig::Sqlite(_), Some(_)) => {
+                return Err(Failure::usage("--direct-datastore goes with a PostgreSQL --datastore"));
+            }
+        }
+        Ok(config)
+    }
+}
+
+fn parse(flag: &str, url: &Secret) -> Result<DatastoreConfig, Failure> {
+    url.expose().parse().map_err(|error| Failure::usage(format!("{flag}: {error}")))
+}
