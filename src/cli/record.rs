@@ -23,7 +23,7 @@ pub(super) struct Record {
     #[arg(long, env = "RELATA_DIRECT_DATASTORE", hide_env_values = true, value_name = "URL")]
     direct_datastore: Option<Secret>,
     /// Prepared statements kept per connection to PostgreSQL; 0 behind a pooler that cannot keep
-    /// them, such as PgBouncer before 1.21 in transaction mode.
+    /// them, such as `PgBouncer` before 1.21 in transaction mode.
     #[arg(long, env = "RELATA_STATEMENT_CACHE", value_name = "N", default_value_t = 100)]
     statement_cache: usize,
 }

@@ -71,30 +71,35 @@ mod tests {
         revisions.map(|revision| [branch, revision, 0, 0, 0, 0, 0, 0]).collect()
     }
 
-    fn check(lost: &Lost, branch: u8, revision: u8, fork: Option<Option<u64>>) {
+    fn check(lost: &Lost, branch: u8, revision: u8, expected: &str) {
         let found = lost.revision(Revision(revision.into()), [branch, revision, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(found.map(|found| found.fork.map(|fork| fork.0)), fork, "{branch}/{revision}");
+        let found = match found {
+            None => "not lost".to_owned(),
+            Some(LostRevision { fork: None }) => "lost".to_owned(),
+            Some(LostRevision { fork: Some(fork) }) => format!("lost after {fork}"),
+        };
+        assert_eq!(found, expected, "{branch}/{revision}");
     }
 
     #[test]
     fn a_lost_revision_knows_what_was_kept_before_it() {
         let lost = Lost::default().with(Some(Revision(5)), Revision(9), tags(1, 6..=9), 100);
-        check(&lost, 1, 6, Some(Some(5)));
-        check(&lost, 1, 9, Some(Some(5)));
+        check(&lost, 1, 6, "lost after 5");
+        check(&lost, 1, 9, "lost after 5");
         for revision in [0, 5, 10] {
-            check(&lost, 1, revision, None);
+            check(&lost, 1, revision, "not lost");
         }
-        check(&lost, 2, 7, None);
+        check(&lost, 2, 7, "not lost");
         // The branch that came instead loses more than the first one did.
         let lost = lost.with(Some(Revision(3)), Revision(7), tags(2, 4..=7), 100);
-        check(&lost, 1, 7, Some(Some(3)));
-        check(&lost, 2, 7, Some(Some(3)));
+        check(&lost, 1, 7, "lost after 3");
+        check(&lost, 2, 7, "lost after 3");
         // And the next one less.
         let lost = lost.with(Some(Revision(6)), Revision(7), tags(3, 7..=7), 100);
-        check(&lost, 1, 7, Some(Some(3)));
-        check(&lost, 3, 7, Some(Some(6)));
+        check(&lost, 1, 7, "lost after 3");
+        check(&lost, 3, 7, "lost after 6");
         let lost = lost.with(None, Revision(8), tags(4, 1..=8), 100);
-        check(&lost, 3, 7, Some(None));
+        check(&lost, 3, 7, "lost");
     }
 
     #[test]
@@ -104,10 +109,10 @@ mod tests {
             lost = lost.with(Some(Revision(5)), Revision(9), tags(branch, 6..=9), 1_000);
         }
         assert_eq!(lost.branches.len(), BRANCHES);
-        check(&lost, 39, 9, Some(Some(5)));
-        check(&lost, 23, 9, None);
+        check(&lost, 39, 9, "lost after 5");
+        check(&lost, 23, 9, "not lost");
         lost = lost.with(Some(Revision(5)), Revision(9), tags(50, 6..=9), 8);
         assert_eq!(lost.branches.len(), 2);
-        check(&lost, 50, 9, Some(Some(5)));
+        check(&lost, 50, 9, "lost after 5");
     }
 }

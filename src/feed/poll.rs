@@ -68,7 +68,7 @@ pub(super) async fn poll(shared: Arc<Shared>) {
         };
         tokio::select! {
             () = polling.shared.wake.notified() => wanted = true,
-            Some(query) = queries.next(), if !queries.is_empty() => polling.finish(query),
+            Some(query) = queries.next(), if !queries.is_empty() => polling.finish(&query),
             () = tokio::time::sleep_until(next.into()) => {
                 wanted = false;
                 queries.push(polling.start());
@@ -154,7 +154,7 @@ impl Polling {
         }
     }
 
-    fn finish(&mut self, query: Query) {
+    fn finish(&mut self, query: &Query) {
         match &query.answer {
             Ok(heads) => {
                 if self.failures > 0 {
@@ -184,7 +184,7 @@ impl Polling {
                 self.failures = self.failures.saturating_add(1);
             }
         }
-        self.tell(&query);
+        self.tell(query);
     }
 
     /// Tells the outcome to those whom it concerns.

@@ -163,9 +163,9 @@ async fn a_fork_older_than_the_ring_is_loaded_anew() {
     world.settled().await;
     assert_eq!(forks(&world.metrics), (0, 1));
     // Numbers that the new history has yet to reach are known to be lost as well.
-    let last = lost.last().expect("lost");
+    let end = lost.last().expect("some");
     assert_eq!(
-        world.replica.lost(last.revision, last.write_id.tag()),
+        world.replica.lost(end.revision, end.write_id.tag()),
         Some(LostRevision { fork: None }),
         "where the histories part is not known"
     );
@@ -249,35 +249,35 @@ async fn a_lost_write_is_not_waited_for() {
         lost.push(world.record.write(&format!("+doc:{seed}#owner@user:lost")).await);
     }
     world.settled().await;
-    let (first, last) = (lost[0], lost[5]);
+    let (first, end) = (lost[0], lost[5]);
     let far = Instant::now() + Duration::from_mins(1);
 
     // Someone already waits for a revision that never came.
     let waiting = tokio::spawn({
-        let (replica, beyond) = (Arc::clone(&world.replica), last.revision.next());
+        let (replica, beyond) = (Arc::clone(&world.replica), end.revision.next());
         async move { replica.at_least(beyond, Instant::now() + Duration::from_secs(20)).await }
     });
     copy.0.scramble(7).await;
     world.replace(copy);
     world.settled().await;
     let tag = |written: &relata::datastore::Committed| written.write_id.tag();
-    let told = soon(world.replica.at_least_of(last.revision, tag(&last), far)).await;
+    let told = soon(world.replica.at_least_of(end.revision, tag(&end), far)).await;
     assert!(matches!(told, Err(FeedError::HistoryLost { fork: Some(Revision(5)) })), "{told:?}");
-    assert_eq!(world.replica.lost(last.revision, tag(&last)), Some(LostRevision { fork: Some(Revision(5)) }));
+    assert_eq!(world.replica.lost(end.revision, tag(&end)), Some(LostRevision { fork: Some(Revision(5)) }));
     // Its number is taken by another write.
     assert!(!world.replica.recognises(first.revision, tag(&first)).await.expect("an answer"));
     // A write nobody here has seen may yet come.
     let soon_over = Instant::now() + Duration::from_millis(50);
-    let unknown = world.replica.at_least_of(last.revision, WriteId::fresh().tag(), soon_over).await;
+    let unknown = world.replica.at_least_of(end.revision, WriteId::fresh().tag(), soon_over).await;
     assert!(matches!(unknown, Err(FeedError::Behind { .. })), "{unknown:?}");
 
     // The new history goes on past everything.
-    while world.record.head().await.revision <= last.revision {
+    while world.record.head().await.revision <= end.revision {
         world.record.scramble(world.record.head().await.revision.0 + 50).await;
     }
     let arrived = soon(waiting).await.expect("no panic").expect("it waited through the fork");
-    assert!(arrived.revision > last.revision);
-    assert!(!world.replica.recognises(last.revision, tag(&last)).await.expect("an answer"));
+    assert!(arrived.revision > end.revision);
+    assert!(!world.replica.recognises(end.revision, tag(&end)).await.expect("an answer"));
     world.feed.shutdown().await;
 }
 

@@ -45,12 +45,12 @@ async fn status(server: &Running, service: &str) -> ServingStatus {
 }
 
 async fn until(server: &Running, service: &str, wanted: ServingStatus) {
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+    let reached = tokio::time::timeout(Duration::from_secs(30), async {
         while status(server, service).await != wanted {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("{service} is never {wanted:?}"));
+    reached.await.unwrap_or_else(|_| panic!("{service} is never {wanted:?}"));
 }
 
 /// How old an answer says it may be.
@@ -72,7 +72,6 @@ async fn ages(server: &Running) -> Vec<Option<Duration>> {
         object: "doc:1".into(),
         relation: "owner".into(),
         subject: "user:ann".into(),
-        ..Default::default()
     };
     let batch = proto::BatchCheckRequest { items: vec![item], ..Default::default() };
     let batch = client.batch_check(batch).await.expect("an answer");
@@ -178,8 +177,8 @@ async fn a_node_whose_clock_is_off_is_not_ready() {
     })
     .await;
     // Long enough for many judgements, of which none may say that it serves.
-    let served = tokio::time::timeout(Duration::from_secs(1), until(&server, "", ServingStatus::Serving));
-    assert!(served.await.is_err(), "it served although its clock is off");
+    let ready = tokio::time::timeout(Duration::from_secs(1), until(&server, "", ServingStatus::Serving));
+    assert!(ready.await.is_err(), "it served although its clock is off");
     shift(0).await;
     until(&server, "", ServingStatus::Serving).await;
     server.stop().await;
