@@ -120,12 +120,15 @@ pub struct Faulty {
     hints: Mutex<Option<broadcast::Sender<StoreId>>>,
 }
 
+/// How likely the calls of a method fail in a way, from 0 to 1.
+pub type Chances = Vec<(Method, Fault, f64)>;
+
 #[derive(Debug)]
 struct State {
     inner: Arc<dyn Datastore>,
     scripts: HashMap<Method, VecDeque<Option<Fault>>>,
     always: HashMap<Method, Fault>,
-    random: Option<(StdRng, Vec<(Method, Fault, f64)>)>,
+    random: Option<(StdRng, Chances)>,
     holds: Vec<Hold>,
     calls: HashMap<Method, u64>,
     hint_faults: HintFaults,
@@ -208,7 +211,7 @@ impl Faulty {
 
     /// Calls without a script fail so with these chances, from 0 to 1, the same for the same seed
     /// and the same order of calls.
-    pub fn at_random(&self, seed: u64, faults: Vec<(Method, Fault, f64)>) {
+    pub fn at_random(&self, seed: u64, faults: Chances) {
         self.state().random = Some((StdRng::seed_from_u64(seed), faults));
     }
 

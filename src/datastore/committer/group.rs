@@ -66,7 +66,7 @@ impl Group {
                 Err(GroupError::InDoubt { decided, cause }) => {
                     match self.settle(shared, store, &decided, cause).await {
                         Fate::Committed => return self.tell(shared, store, decided),
-                        Fate::Unknown(error) => return self.fail(shared, error),
+                        Fate::Unknown(error) => return self.fail(shared, &error),
                         Fate::Absent => absent(),
                     }
                 }
@@ -77,7 +77,7 @@ impl Group {
                         return self.divide(shared, store).await;
                     }
                     Remedy::Repeat | Remedy::Divide | Remedy::None => {
-                        return self.fail(shared, Arc::new(error));
+                        return self.fail(shared, &Arc::new(error));
                     }
                 },
             };
@@ -245,9 +245,9 @@ impl Group {
     }
 
     /// Tells every caller of a failure of all.
-    fn fail(self, shared: &Shared, error: Arc<DatastoreError>) -> Vec<Waiting> {
+    fn fail(self, shared: &Shared, error: &Arc<DatastoreError>) -> Vec<Waiting> {
         for mut caller in self.callers {
-            caller.answer(&shared.metrics, Err(CommitError::Datastore(Arc::clone(&error))));
+            caller.answer(&shared.metrics, Err(CommitError::Datastore(Arc::clone(error))));
         }
         Vec::new()
     }

@@ -5,19 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use rand::seq::SliceRandom as _;
 use relata::context::{Context, Value};
 use relata::datastore::committer::{CommitError, CommitterSettings, Committers};
-use relata::datastore::{
-    Committed, DatastoreError, Expectation, Idempotency, Precondition, Update, Write, WriteError,
-};
+use relata::datastore::{Committed, DatastoreError, Update, Write};
 use relata::metrics::Metrics;
 use relata::revision::Revision;
-use relata::tuple::{Attributes, Tuple, TupleCondition, TupleKey};
+use relata::tuple::{Attributes, Tuple, TupleCondition};
 
-use super::fixture::{
-    Fixture, conditional, create, delete_existing, filter, key, plain, soon, touch, updates_of,
-};
+use super::fixture::{Fixture, create, key, plain, soon, touch, updates_of};
 use super::world::World;
 
 type Answer = Result<Committed, CommitError>;
@@ -90,90 +85,6 @@ pub async fn writers_on_all_nodes_leave_one_gapless_history(fixture: Fixture) {
 }
 
 /// Test 3 of the ten most likely to catch a wrong implementation.
-pub async fn a_hundred_conflicting_writes_are_some_serial_order(fixture: Fixture) {
-    let mut world = World::new(4);
-    fixture.update(vec![touch("doc:d#viewer@user:ann"), touch("doc:e#viewer@user:ann")]).await;
-    let committers = committers(&fixture);
-    let (held, first) = held(&fixture, &committers).await;
-
-    let there = |parts: &str, expectation| vec![Precondition { filter: filter(parts), expectation }];
-    let mut writes: Vec<Write> = Vec::new();
-    for index in 0..20 {
-        // Only the first of each of these five kinds can succeed; the sixth sees which did.
-        writes.push(updates_of(vec![create("doc:c#viewer@user:ann")]));
-        writes.push(updates_of(vec![delete_existing("doc:d#viewer@user:ann")]));
-        writes.push(conditional(
-            vec![delete_existing("doc:e#viewer@user:ann"), touch(&format!("log:{index}#viewer@user:ann"))],
-            there("doc e viewer user ann ''", Expectation::Match),
-        ));
-        let idempotency = Some(Idempotency { key: "k".into(), request: [7; 32] });
-        let marked = updates_of(vec![create("doc:k#viewer@user:ann")]);
-        writes.push(Write { idempotency, ..marked });
-        writes.push(conditional(
-            vec![touch(&format!("any:{index}#viewer@user:ann"))],
-            there("doc _ _ _ _ _", if index % 2 == 0 { Expectation::Match } else { Expectation::NoMatch }),
-        ));
-    }
-    writes.shuffle(&mut world.random);
-    let too_large = (0..1_001).map(|index| touch(&format!("large:{index}#viewer@user:ann")));
-    let refused = committers.write(fixture.store, updates_of(too_large.collect()), soon()).await;
-    assert!(matches!(refused, Err(CommitError::TooLarge { tuples: 1_001, limit: 1_000 })), "{refused:?}");
-
-    let answers: Vec<_> = writes.iter().map(|write| queue(&committers, &fixture, write.clone())).collect();
-    until("a hundred writes waiting", || committers.waiting(fixture.store) == Some(100)).await;
-    held.release().await;
-    first.await.expect("a task").expect("the first write");
-
-    let mut decided = Vec::new();
-    for (write, answer) in writes.into_iter().zip(answers) {
-        match answer.await.expect("a task") {
-            Ok(committed) => decided.push((write, Ok(committed))),
-            Err(CommitError::Write(error)) => decided.push((write, Err(error))),
-            Err(other) => panic!("{other:?}"),
-        }
-    }
-    let succeeded = |part: &str| {
-        let of = |(write, result): &&(Write, Result<Committed, WriteError>)| {
-            result.as_ref().is_ok_and(|committed| !committed.replayed) && format!("{write:?}").contains(part)
-        };
-        decided.iter().filter(of).count()
-    };
-    assert_eq!(succeeded("Create(Tuple { key: `doc:c#"), 1);
-    assert_eq!(succeeded("Delete { key: `doc:d#"), 1);
-    assert_eq!(succeeded("Delete { key: `doc:e#"), 1);
-    assert_eq!(succeeded("Create(Tuple { key: `doc:k#"), 1);
-    let replayed = decided.iter().filter(|(_, result)| matches!(result, Ok(committed) if committed.replayed));
-    assert_eq!(replayed.count(), 19, "a retry never fails and never writes twice");
-
-    // The log, replayed, leads to what is stored; nothing that failed is in it.
-    let log = fixture.log().await;
-    let mut state: BTreeMap<TupleKey, Attributes> = BTreeMap::new();
-    for (index, entry) in log.iter().enumerate() {
-        assert_eq!(entry.revision.0, index as u64 + 1);
-        for change in &entry.changes {
-            let before = match &change.after {
-                Some(after) => state.insert(change.key.clone(), after.clone()),
-                None => state.remove(&change.key),
-            };
-            assert_eq!(before, change.before, "{}", change.key);
-        }
-        let any_doc = state.keys().any(|key| key.object.object_type().as_str() == "doc");
-        let key = &entry.changes[0].key;
-        if key.object.object_type().as_str() == "any" {
-            let index: u32 = key.object.id().as_str().parse().expect("a number");
-            assert_eq!(any_doc, index.is_multiple_of(2), "revision {} was not allowed there", entry.revision);
-        }
-    }
-    let stored: BTreeMap<_, _> =
-        fixture.tuples().await.into_iter().map(|tuple| (tuple.key, tuple.attributes)).collect();
-    assert_eq!(state, stored);
-    let in_log = |write: &Write| log.iter().any(|entry| entry.write_id == write.write_id);
-    for (write, result) in &decided {
-        let wrote = result.as_ref().is_ok_and(|committed| committed.write_id == write.write_id);
-        assert_eq!(in_log(write), wrote, "{write:?}: {result:?}");
-    }
-}
-
 pub async fn an_innocent_write_survives_a_neighbour_the_database_refuses(fixture: Fixture) {
     let committers = committers(&fixture);
     let (held, first) = held(&fixture, &committers).await;

@@ -117,7 +117,7 @@ pub async fn a_commit_that_happened_is_a_success(fixture: Fixture) {
         answers.push(world.queue_next(write.clone(), soon()).await);
     }
     hold.release();
-    let held = first.await.expect("a task").expect("committed");
+    let before = first.await.expect("a task").expect("committed");
     let mut results = Vec::new();
     for answer in answers {
         results.push(answer.await.expect("a task"));
@@ -132,7 +132,7 @@ pub async fn a_commit_that_happened_is_a_success(fixture: Fixture) {
         }
         other => panic!("{index}: {other:?}"),
     };
-    assert_eq!(held.revision, Revision(2));
+    assert_eq!(before.revision, Revision(2));
     took(0, 3);
     assert!(matches!(&results[1], Err(CommitError::Write(WriteError::AlreadyExists { .. }))), "{results:?}");
     let head = results[2].as_ref().expect("nothing to do");
@@ -269,6 +269,7 @@ pub async fn nobody_waits_for_a_committer_that_died(fixture: Fixture) {
 
 /// Writes that the database itself refuses, for whatever reason of its own.
 pub async fn writes_that_the_database_refuses_fail_alone(fixture: Fixture) {
+    const WRITES: usize = 200;
     match &fixture.place {
         Place::Sqlite(_) => {
             let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON tuple WHEN NEW.object_id LIKE 'bad%'
@@ -284,7 +285,6 @@ pub async fn writes_that_the_database_refuses_fail_alone(fixture: Fixture) {
             fixture.execute(trigger).await;
         }
     }
-    const WRITES: usize = 200;
     let world = World::of(fixture);
     let (hold, first) = world.held().await;
     let bad = |index: usize| [20, 21, 137].contains(&index);

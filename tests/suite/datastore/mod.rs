@@ -8,7 +8,7 @@ mod committer;
 mod corruption;
 mod doubt;
 mod durability;
-mod fixture;
+pub mod fixture;
 mod keys;
 mod log;
 mod pinned;
@@ -88,7 +88,6 @@ on_both_databases! {
         keys_are_forgotten_after_a_day;
     committer:
         writers_on_all_nodes_leave_one_gapless_history,
-        a_hundred_conflicting_writes_are_some_serial_order,
         an_innocent_write_survives_a_neighbour_the_database_refuses,
         a_deadline_ends_waiting_and_nothing_else,
         a_caller_who_goes_away_takes_back_only_what_waits,

@@ -7,3 +7,6 @@
 //! ```text
 //! RELATA_SCENARIO_SECONDS=600 cargo test --test suite scenarios:: -- --nocapture
 //! ```
+
+mod cut_connection_at_every_step;
+mod one_group_many_conflicts;
