@@ -20,7 +20,7 @@ use crate::server::access::{Grants, KeyWish, KeyWorkError, make_key, now, revoke
 #[derive(Debug, Args)]
 pub(super) struct Direct {
     /// Work on the database itself, without a server: that of --datastore, else of the variable
-    /// RELATA_DATASTORE, else sqlite:relata.db.
+    /// `RELATA_DATASTORE`, else sqlite:relata.db.
     #[arg(long)]
     direct: bool,
     /// The database to work on, `sqlite:PATH` or `postgres://…`; implies --direct.
@@ -125,6 +125,7 @@ fn shown(key: StoredKey) -> Shown {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn refused(error: KeyWorkError) -> Failure {
     match error {
         KeyWorkError::Record(error) => {

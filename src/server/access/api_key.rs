@@ -189,10 +189,10 @@ mod tests {
     fn the_checksum_is_made_as_documented() {
         assert_eq!(checksum("relata_0_"), {
             let hash = blake3::hash(b"relata_0_");
-            let bits: String = hash.as_bytes().iter().map(|byte| format!("{byte:08b}")).collect();
-            (0..7)
-                .map(|at| digit(u8::from_str_radix(&bits[5 * at..5 * at + 5], 2).expect("bits")))
-                .collect::<String>()
+            let bits: Vec<u8> =
+                hash.as_bytes().iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1)).collect();
+            let value = |five: &[u8]| five.iter().fold(0, |value, bit| 2 * value + bit);
+            bits.chunks(5).take(7).map(|five| digit(value(five))).collect::<String>()
         });
     }
 

@@ -124,7 +124,7 @@ mod tests {
         let third = make(&record, "ci").await.expect("made");
         assert!(matches!(make(&record, "1").await, Err(KeyWorkError::Name(_))));
 
-        assert_eq!(revoke(&record, "one", false).await.expect("revoked"), [one.id.clone()]);
+        assert_eq!(revoke(&record, "one", false).await.expect("revoked"), std::slice::from_ref(&one.id));
         assert!(matches!(revoke(&record, "one", false).await, Err(KeyWorkError::NotFound(_))), "not live");
         assert_eq!(
             revoke(&record, &one.id.0, false).await.expect("still"),

@@ -160,6 +160,27 @@ mod tests {
         assert_eq!(rows.len(), TABLE.len(), "no row twice");
     }
 
+    /// People read the same table.
+    #[test]
+    fn the_documents_show_the_table() {
+        let document = include_str!("../../../docs/security/access.md");
+        for method in TABLE {
+            let (service, name) = method.path.rsplit_once('/').expect("a method");
+            let service = service.rsplit('.').next().expect("a service");
+            let words = |rights: Rights| {
+                rights.iter().map(|right| format!("`{right}`")).collect::<Vec<_>>().join(" or ")
+            };
+            let needs = match method.needs {
+                Needs::Nothing => "nothing".to_owned(),
+                Needs::Credential => "a credential".to_owned(),
+                Needs::OnAll(rights) => format!("{} on all stores", words(rights)),
+                Needs::OnStore(rights) => format!("{} on the store", words(rights)),
+            };
+            let row = format!("| `{service}/{name}` | {needs}");
+            assert!(document.contains(&row), "docs/security/access.md lacks `{row}`");
+        }
+    }
+
     #[test]
     fn only_health_is_open() {
         let open = TABLE.iter().filter(|method| method.needs == Needs::Nothing);

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 
 /// Longest wait for the end of a credential before the clock is looked at again: a clock that is
 /// set forward is noticed after this long.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Who makes a call, and what they may do: the same value for as long as their credential holds.
 #[derive(Debug)]

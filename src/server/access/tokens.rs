@@ -154,8 +154,8 @@ impl TokenFile {
 
 async fn follow(tokens: Arc<ArcSwap<Tokens>>, mut changes: Changes) {
     loop {
-        let changed = changes.next().await.map_err(TokenFileError::from);
-        match changed.and_then(|contents| Tokens::of(&contents)) {
+        let read = changes.next().await.map_err(TokenFileError::from);
+        match read.and_then(|contents| Tokens::of(&contents)) {
             Ok(new) => {
                 let new = new.after(&tokens.load());
                 tracing::info!("the token file has changed: {new:?}");

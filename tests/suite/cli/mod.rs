@@ -3,6 +3,7 @@
 
 mod asking;
 mod bad_input;
+mod keys;
 mod lifecycle;
 mod local;
 mod schemas;

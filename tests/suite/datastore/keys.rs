@@ -71,8 +71,8 @@ pub async fn keys_are_listed_by_name_and_id(fixture: Fixture) {
     let all = KeyFilter { revoked: true, ..KeyFilter::default() };
     assert_eq!(names(&listed(datastore, KeyFilter::default()).await), "app/4d ci/3c ops/1a");
     assert_eq!(names(&listed(datastore, all.clone()).await), "app/4d ci/2b ci/3c ops/1a");
-    let named = KeyFilter { name: Some("ci".into()), ..all.clone() };
-    assert_eq!(names(&listed(datastore, named).await), "ci/2b ci/3c");
+    let ci = KeyFilter { name: Some("ci".into()), ..all.clone() };
+    assert_eq!(names(&listed(datastore, ci).await), "ci/2b ci/3c");
     let one = KeyFilter { id: Some(KeyId("1a".into())), ..KeyFilter::default() };
     assert_eq!(names(&listed(datastore, one).await), "ops/1a");
 

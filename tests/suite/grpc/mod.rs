@@ -1,7 +1,7 @@
 //! The server from outside: a real one on a port of its own, on both databases, asked by real
 //! clients.
 
-mod auth;
+mod access;
 mod bad_input;
 mod checks;
 mod lifecycle;
