@@ -2,6 +2,7 @@
 
 mod forks;
 mod harness;
+mod memory;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -167,6 +167,14 @@ impl Server {
         Self { child, endpoint, announced, token: None }
     }
 
+    /// Bytes of the server's process that lie in memory.
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("a running server");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches("kB").trim().parse::<usize>().expect("a number") * 1_024
+    }
+
     /// Presents this token with every command.
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());

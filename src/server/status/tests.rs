@@ -225,6 +225,15 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (feed(FeedError::HistoryDiverged), Unavailable, Reason::HistoryDiverged, ""),
         (feed(FeedError::HistoryLost { fork: None }), FailedPrecondition, Reason::ZookieHistoryLost, ""),
         (feed(FeedError::Reloading), Unavailable, Reason::StoreLoading, ""),
+        (feed(FeedError::Loading), Unavailable, Reason::StoreLoading, ""),
+        (feed(FeedError::Evicted), Unavailable, Reason::StoreLoading, ""),
+        (feed(FeedError::Crowded), Unavailable, Reason::StoreLoading, ""),
+        (
+            feed(FeedError::TooLarge { bytes: 9 << 20, limit: 8 << 20, pinned: 1 << 20 }),
+            ResourceExhausted,
+            Reason::StoreTooLarge,
+            "",
+        ),
         (
             feed(FeedError::Behind { wanted: Revision(9), newest: Revision(7) }),
             Unavailable,

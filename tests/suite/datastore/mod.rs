@@ -59,6 +59,7 @@ on_both_databases! {
         a_trimmed_log_says_where_it_begins;
     reads:
         pages_with_every_filter_are_complete_and_in_order,
+        a_key_so_many_tuples_on_is_found,
         ids_sort_as_bytes,
         a_page_and_its_head_are_of_one_moment;
     pinned:

@@ -50,6 +50,31 @@ pub async fn pages_with_every_filter_are_complete_and_in_order(fixture: Fixture)
     }
 }
 
+pub async fn a_key_so_many_tuples_on_is_found(fixture: Fixture) {
+    let mut world = World::new(2);
+    let stored: BTreeSet<TupleKey> = (0..90).map(|_| world.key()).collect();
+    fixture.update(stored.iter().map(|key| Update::Touch(Tuple::from(key.clone()))).collect()).await;
+    let other = fixture.datastore.create_store("other").await.expect("a store").id;
+    let mut sorted: Vec<TupleKey> = stored.into_iter().collect();
+    sorted.sort_by(|a, b| columns(a).cmp(&columns(b)));
+    for distance in [1, 2, 7, 40, 1_000] {
+        for start in [None, Some(0), Some(1), Some(33), Some(sorted.len() - 1)] {
+            let after = start.map(|at| &sorted[at]);
+            let found = fixture.datastore.key_after(fixture.store, after, distance).await.expect("an answer");
+            let expected = sorted.get(start.map_or(0, |at| at + 1) + distance as usize - 1);
+            assert_eq!(found.as_ref(), expected, "{distance} after {after:?}");
+        }
+        assert_eq!(fixture.datastore.key_after(other, None, distance).await.expect("an answer"), None);
+    }
+    // After any key, whether or not it exists.
+    for _ in 0..50 {
+        let after = world.key();
+        let found = fixture.datastore.key_after(fixture.store, Some(&after), 3).await.expect("an answer");
+        let expected = sorted.iter().filter(|key| columns(key) > columns(&after)).nth(2);
+        assert_eq!(found.as_ref(), expected, "after {after}");
+    }
+}
+
 pub async fn ids_sort_as_bytes(fixture: Fixture) {
     // In the order of their bytes, which no collation of a natural language has.
     let ids =

@@ -8,5 +8,6 @@
 //! RELATA_SCENARIO_SECONDS=600 cargo test --test suite scenarios:: -- --nocapture
 //! ```
 
+mod a_thousand_stores_in_little_memory;
 mod cut_connection_at_every_step;
 mod one_group_many_conflicts;
