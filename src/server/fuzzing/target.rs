@@ -15,12 +15,13 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tonic_health::server::HealthReporter;
-use tower::ServiceExt as _;
+use tower::{Layer, ServiceExt as _};
 
 use super::seeds::Seeds;
 use crate::config::{Config, DatastoreConfig};
 use crate::metrics::Metrics;
 use crate::proto;
+use crate::server::access::{AccessLayer, Gate};
 use crate::server::lifecycle::{open, routes};
 use crate::server::node::Node;
 use crate::server::refusals;
@@ -28,7 +29,8 @@ use crate::server::refusals;
 /// A whole server without its port, on a record of its own.
 pub struct Target {
     runtime: Runtime,
-    routes: Routes,
+    /// Behind the layer that lets calls in: a call that comes past it is a defect.
+    services: <AccessLayer as Layer<Routes>>::Service,
     seeds: Seeds,
     /// Told when the server stops, which it does with the process.
     _stop: watch::Sender<bool>,
@@ -63,15 +65,16 @@ impl Target {
         let directory = Directory(path);
         let config = Config::new(DatastoreConfig::Sqlite(directory.0.join("relata.db")));
         let (stop, stopping) = watch::channel(false);
-        let routes = runtime.block_on(async {
+        let services = runtime.block_on(async {
             let metrics = Metrics::new();
             let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
             datastore.migrate().await?;
-            let node = Node::start(config, Arc::clone(&datastore), metrics, stopping).await?;
-            anyhow::Ok(routes(&node, &HealthReporter::new())?)
+            let node = Node::start(config, Arc::clone(&datastore), Arc::clone(&metrics), stopping).await?;
+            let access = AccessLayer::new(Gate::Open, metrics);
+            anyhow::Ok(access.layer(routes(&node, &HealthReporter::new())?))
         })?;
         let seeds = Seeds::new(FileDescriptorSet::decode(proto::DESCRIPTORS)?);
-        let target = Self { runtime, routes, seeds, _stop: stop, _directory: directory };
+        let target = Self { runtime, services, seeds, _stop: stop, _directory: directory };
         target.fill();
         Ok(target)
     }
@@ -122,7 +125,7 @@ impl Target {
             .body(tonic::body::Body::new(Body::from(frame)))
             .ok()?;
         // A router is called afresh, as for each connection.
-        let answered = self.routes.clone().oneshot(request).await.ok()?;
+        let answered = self.services.clone().oneshot(request).await.ok()?;
         let response: Response<_> = refusals::in_our_words(answered);
         if let Some(status) = Status::from_header_map(response.headers()) {
             return Some(status);

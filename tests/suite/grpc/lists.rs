@@ -254,3 +254,40 @@ async fn pages_go_on_at_another_node() {
         node.stop().await;
     }
 }
+
+/// A reader who goes away, or stays and does not read, keeps no place that others need: with two
+/// places for long searches, twenty such readers leave both free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_who_leaves_holds_nothing() {
+    let server = Running::sqlite(|config| {
+        config.max_searches = 2;
+        config.slice = 10;
+    })
+    .await;
+    let mut stalled = Vec::new();
+    // The texts of schemas are read on the pool as well, one at a time.
+    let expected = many(&server, 1_200).await;
+    for round in 0..20 {
+        let list = loop {
+            match server.permissions().list_objects(objects_of("user:ann")).await {
+                Ok(list) => break list,
+                // Those before are still on their way out of the pool.
+                Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}"),
+            }
+        };
+        let mut list = list.into_inner();
+        list.message().await.expect("a message").expect("not over");
+        if round % 2 == 0 {
+            stalled.push(list);
+        }
+    }
+    let found = loop {
+        match objects(&server, objects_of("user:ann")).await {
+            Ok(messages) => break names(&messages),
+            Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}"),
+        }
+    };
+    assert_eq!(found.len(), expected.len());
+    drop(stalled);
+    server.stop().await;
+}
