@@ -91,7 +91,7 @@ impl Record {
         };
         let wish = KeyWish { name, grants, expires_at };
         let (key, stored) = make_key(Arc::clone(&self.0), wish, OPERATOR.into()).await.map_err(refused)?;
-        Ok((shown(stored), Secret::from(key.expose())))
+        Ok((shown(&stored), Secret::from(key.expose())))
     }
 
     pub(super) async fn list(&self, revoked: bool) -> Result<Vec<Shown>, Failure> {
@@ -102,17 +102,17 @@ impl Record {
                 self.0.keys(&filter, after.as_ref(), PAGE).await.map_err(|error| refused(error.into()))?;
             let Some(last) = page.last() else { return Ok(keys) };
             after = Some((Arc::clone(&last.name), last.id.clone()));
-            keys.extend(page.into_iter().map(shown));
+            keys.extend(page.iter().map(shown));
         }
     }
 
     pub(super) async fn revoke(&self, key: String, all: bool) -> Result<Vec<Shown>, Failure> {
         let revoked = revoke_keys(Arc::clone(&self.0), key, all, OPERATOR.into()).await.map_err(refused)?;
-        Ok(revoked.into_iter().map(shown).collect())
+        Ok(revoked.iter().map(shown).collect())
     }
 }
 
-fn shown(key: StoredKey) -> Shown {
+fn shown(key: &StoredKey) -> Shown {
     Shown {
         id: key.id.to_string(),
         name: key.name.to_string(),
@@ -125,7 +125,6 @@ fn shown(key: StoredKey) -> Shown {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn refused(error: KeyWorkError) -> Failure {
     match error {
         KeyWorkError::Record(error) => {

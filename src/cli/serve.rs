@@ -38,6 +38,7 @@ Examples:
   relata serve --listen 0.0.0.0:8081 --token-file tokens.txt --tls-cert server.pem --tls-key server.key
   relata serve --listen 0.0.0.0:8081 --api-keys --tls-cert server.pem --tls-key server.key
   relata serve --listen 127.0.0.1:0 --datastore sqlite:/tmp/relata.db")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Serve {
     /// Address to listen on; port 0 takes a free one, which is printed.
     #[arg(long, env = "RELATA_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8081")]

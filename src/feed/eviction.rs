@@ -193,7 +193,19 @@ impl Shared {
                 }
             }
             // The next request tries again.
-            _ => {}
+            FeedError::HistoryDiverged
+            | FeedError::HistoryLost { .. }
+            | FeedError::Reloading
+            | FeedError::Behind { .. }
+            | FeedError::OutOfRange { .. }
+            | FeedError::Schema { .. }
+            | FeedError::Loading
+            | FeedError::Evicted
+            | FeedError::Crowded
+            | FeedError::Full(_)
+            | FeedError::Datastore(_)
+            | FeedError::Timeout
+            | FeedError::ShuttingDown => {}
         }
     }
 

@@ -157,6 +157,7 @@ async fn head(source: &Source, store: StoreId) -> Result<Head, FeedError> {
 
 /// Fills the ring from the log, backwards from the position, as far as earlier revisions can be
 /// asked about.
+#[expect(clippy::too_many_arguments, reason = "all that a load has found out so far, used once")]
 async fn read_ring(
     source: &Source,
     store: StoreId,

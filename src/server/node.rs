@@ -315,9 +315,10 @@ fn refused(error: CommitError) -> Error {
 /// The settings of the feed, with the share of this machine's memory that it may use.
 fn feed_settings(config: &Config) -> FeedSettings {
     let memory_budget = config.memory_budget.bytes(machine::memory());
-    match memory_budget {
-        Some(bytes) => tracing::info!(bytes, "memory budget for stores"),
-        None => tracing::warn!("stores in memory are not bounded; set a memory budget"),
+    if let Some(bytes) = memory_budget {
+        tracing::info!(bytes, "memory budget for stores");
+    } else {
+        tracing::warn!("stores in memory are not bounded; set a memory budget");
     }
     FeedSettings { memory_budget, ..config.feed.clone() }
 }

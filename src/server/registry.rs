@@ -64,7 +64,7 @@ impl Registry {
             }
         }
         let store = node.look_up(text).await?;
-        if node.config().pinned_stores.iter().any(|pinned| *pinned == store.name) {
+        if node.config().pinned_stores.contains(&store.name) {
             node.feed().pin(store.id);
         }
         let replica = resident(node, store.id, deadline).await?;

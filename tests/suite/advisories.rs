@@ -24,7 +24,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// Runs a store file: each assertion by Check, ListObjects and ListSubjects.
+/// Runs a store file: each assertion by the check and the two lists.
 fn holds(name: &str) {
     let path = root().join("tests/advisories").join(format!("{}.fga.yaml", name.replace('_', "-")));
     let file = store_file::load(&path).expect("a store file");

@@ -132,7 +132,7 @@ fn nothing_secret_is_logged(record: &Record) {
     };
     call(&used, &["store", "list"]).exits(0);
     call(token, &["store", "list"]).exits(0);
-    let made = call(&used, &["key", "create", "new", "--grant", "*:read"]).exits(0).line().to_owned();
+    let new_key = call(&used, &["key", "create", "new", "--grant", "*:read"]).exits(0).line().to_owned();
     call(&used, &["key", "revoke", "revoked"]).exits(0);
     for wrong in [revoked.as_str(), "s3cret-wrong-0123456789", "relata_s3cret-mistyped"] {
         call(wrong, &["store", "list"]).exits(77);
@@ -150,12 +150,12 @@ fn nothing_secret_is_logged(record: &Record) {
     assert!(child.wait().unwrap().success());
 
     let said = std::fs::read_to_string(&log).unwrap();
-    assert!(said.contains("made an API key") && said.contains("revoked an API key"), "{said}");
+    assert!(said.contains("new_key an API key") && said.contains("revoked an API key"), "{said}");
     let secret_part = |key: &str| key.rsplit('_').next().unwrap().to_owned();
     for secret in [
         secret_part(&used),
         secret_part(&revoked),
-        secret_part(&made),
+        secret_part(&new_key),
         "s3cret".to_owned(),
         password.to_owned(),
     ] {

@@ -39,18 +39,17 @@ impl Exposition {
             if line.contains('\r') || line.trim() != line || line.is_empty() {
                 return Err(format!("`{line}` has stray white space"));
             }
-            match line.strip_prefix("# ") {
-                Some(comment) => current = Some(exposition.describe(comment, current)?),
-                None => {
-                    let name = current.as_ref().ok_or_else(|| format!("`{line}` comes before any family"))?;
-                    let sample = sample(line)?;
-                    let family = exposition.families.get_mut(name).ok_or("no family")?;
-                    if !family.owns(name, &sample) {
-                        return Err(format!("`{line}` does not belong to the {} {name}", family.kind));
-                    }
-                    family.samples.push(sample);
-                }
+            if let Some(comment) = line.strip_prefix("# ") {
+                current = Some(exposition.describe(comment, current.as_deref())?);
+                continue;
             }
+            let name = current.as_ref().ok_or_else(|| format!("`{line}` comes before any family"))?;
+            let sample = sample(line)?;
+            let family = exposition.families.get_mut(name).ok_or("no family")?;
+            if !family.owns(name, &sample) {
+                return Err(format!("`{line}` does not belong to the {} {name}", family.kind));
+            }
+            family.samples.push(sample);
         }
         for (name, family) in &exposition.families {
             family.check(name).map_err(|mistake| format!("{name}: {mistake}"))?;
@@ -59,13 +58,13 @@ impl Exposition {
     }
 
     /// Takes a `# HELP`, `# TYPE` or `# UNIT` line.
-    fn describe(&mut self, comment: &str, current: Option<String>) -> Result<String, Mistake> {
+    fn describe(&mut self, comment: &str, current: Option<&str>) -> Result<String, Mistake> {
         let mut words = comment.splitn(3, ' ');
         let (word, name, rest) = (words.next(), words.next().unwrap_or(""), words.next().unwrap_or(""));
         if !is_name(name, ":") {
             return Err(format!("`{name}` is no name of a metric"));
         }
-        if current.as_deref() != Some(name) && self.families.contains_key(name) {
+        if current != Some(name) && self.families.contains_key(name) {
             return Err(format!("{name} is described in two places"));
         }
         let family = self.families.entry(name.to_owned()).or_default();

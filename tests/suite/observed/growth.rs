@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 use super::scrape;
 use crate::grpc::{Running, question};
 
-const EACH: usize = 2_000;
+const EACH: u32 = 2_000;
 
 /// A call to a method by its path.
 async fn call(server: &Running, path: String) -> Status {
@@ -26,7 +26,7 @@ async fn call(server: &Running, path: String) -> Status {
 }
 
 /// One round of everything that a caller can choose, with names that come up in no other round.
-async fn round(server: &Running, token: &str, number: usize) {
+async fn round(server: &Running, token: &str, number: u32) {
     call(server, format!("/relata.v1.PermissionService/Check{number}")).await;
     call(server, format!("/made.up.v{number}.Service/Method")).await;
     let authorized = |mut request: proto::CheckRequest, token: &str| {
@@ -65,6 +65,6 @@ async fn ten_thousand_names_add_no_series() {
         + after
             .find("relata_requests_total", &[("rpc", "unknown"), ("code", "UNAUTHENTICATED")])
             .unwrap_or(0.0);
-    assert!(refused >= 2.0 * (EACH - 3) as f64, "{after:#?}");
+    assert!(refused >= 2.0 * f64::from(EACH - 3), "{after:#?}");
     server.stop().await;
 }

@@ -119,7 +119,9 @@ fn it_is_kept_to_loopback_unless_said_plainly() {
         let bound = OperationsListener::bind(address.parse().expect("an address"), Exposure::Loopback);
         assert!(matches!(bound, Err(RunError::OperationsExposed { .. })), "{address}: {bound:?}");
     };
-    ["0.0.0.0:0", "[::]:0", "[::ffff:10.0.0.1]:0", "192.0.2.1:0"].iter().for_each(|address| refused(address));
+    for address in ["0.0.0.0:0", "[::]:0", "[::ffff:10.0.0.1]:0", "192.0.2.1:0"] {
+        refused(address);
+    }
     OperationsListener::bind(([127, 0, 0, 1], 0).into(), Exposure::Loopback).expect("loopback");
     OperationsListener::bind(([0, 0, 0, 0], 0).into(), Exposure::Anywhere).expect("said plainly");
 }

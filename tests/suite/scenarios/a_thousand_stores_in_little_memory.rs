@@ -29,6 +29,9 @@ use tonic::{Code, Status};
 use crate::grpc::{question, reason, update};
 use crate::program::{Record, Server};
 
+/// Bytes of a mebibyte.
+const MIB: f64 = 1_048_576.0;
+
 const SCHEMA: &str = "model
   schema 1.1
 type user
@@ -209,7 +212,7 @@ async fn a_thousand_stores_in_little_memory() {
     };
     let mut random = StdRng::seed_from_u64(7);
     for store in 0..stores {
-        let request = proto::CreateStoreRequest { name: name(store), ..Default::default() };
+        let request = proto::CreateStoreRequest { name: name(store) };
         StoreServiceClient::new(run.channel.clone()).create_store(request).await.expect("created");
         let request =
             proto::WriteSchemaRequest { store: name(store), text: SCHEMA.to_owned(), ..Default::default() };
@@ -259,12 +262,12 @@ async fn a_thousand_stores_in_little_memory() {
         measured(&server, "relata_memory_reloads_total"),
     );
     println!(
-        "{stores} stores of {} MiB together in a budget of {} MiB for {length:?}: {} answers, {} told to wait, {evictions} evictions, {reloads} reloads; counted at most {} MiB; the process took {} MiB at first and {} MiB at most",
-        whole as u64 >> 20,
+        "{stores} stores of {:.0} MiB together in a budget of {} MiB for {length:?}: {} answers, {} told to wait, {evictions} evictions, {reloads} reloads; counted at most {:.0} MiB; the process took {} MiB at first and {} MiB at most",
+        whole / MIB,
         budget >> 20,
         run.answers.load(Ordering::Relaxed),
         run.waited.load(Ordering::Relaxed),
-        most_counted as u64 >> 20,
+        most_counted / MIB,
         before >> 20,
         most >> 20,
     );
