@@ -315,11 +315,10 @@ fn every_row_is_as_published() {
 }
 
 #[test]
-fn every_reason_has_a_row_but_one() {
+fn every_reason_has_a_row() {
     let used: HashSet<Reason> = rows().into_iter().map(|(_, _, reason, _)| reason).collect();
     let unused: Vec<_> = Reason::ALL.iter().filter(|reason| !used.contains(reason)).collect();
-    // A graph that is full takes billions of objects to make.
-    assert_eq!(unused, [&Reason::StoreTooLarge]);
+    assert!(unused.is_empty(), "{unused:?}");
 }
 
 #[test]
