@@ -150,7 +150,7 @@ fn nothing_secret_is_logged(record: &Record) {
     assert!(child.wait().unwrap().success());
 
     let said = std::fs::read_to_string(&log).unwrap();
-    assert!(said.contains("new_key an API key") && said.contains("revoked an API key"), "{said}");
+    assert!(said.contains("made an API key") && said.contains("revoked an API key"), "{said}");
     let secret_part = |key: &str| key.rsplit('_').next().unwrap().to_owned();
     for secret in [
         secret_part(&used),
