@@ -102,6 +102,12 @@ async fn verified(
     if is_of_history(node, replica, &published, revision, write).await? {
         return Ok(published);
     }
+    // Either the write is lost, or what this node holds is, and it has not noticed yet: then the
+    // zookie may be of a write made since, on another node. The database knows.
+    let published = caught_up(node, call, replica).await?;
+    if is_of_history(node, replica, &published, revision, write).await? {
+        return Ok(published);
+    }
     Err(history_lost(node, replica, revision, write, field))
 }
 
@@ -170,11 +176,12 @@ async fn exactly(
     write: [u8; 8],
     field: &'static str,
 ) -> Result<At, Error> {
+    let zookie = Zookie::tagged(node.database(), replica.store(), revision, write);
     let at = loop {
         let published = arrived(node, call, replica, revision, write, field).await?;
         // Before whether it can still be reached: what is lost is lost, however long ago.
         if published.write_tag(revision).is_some_and(|known| known != write) {
-            return Err(history_lost(node, replica, revision, write, field));
+            verified(node, call, replica, zookie, field).await?;
         }
         // Its schema may have to be read from the record.
         let memory = Arc::clone(replica);
@@ -185,12 +192,22 @@ async fn exactly(
             outcome => break outcome?,
         }
     };
-    if at.write_tag == write { Ok(at) } else { Err(history_lost(node, replica, revision, write, field)) }
+    if at.write_tag == write {
+        return Ok(at);
+    }
+    verified(node, call, replica, zookie, field).await?;
+    // It is of the history after all, which memory went to only now.
+    Err(Error::Feed(FeedError::HistoryDiverged))
 }
 
 /// Everything acknowledged before the call: what the database says now, and then in memory. The
 /// question to the database starts after the call arrived.
 pub async fn newest(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<At, Error> {
+    Ok(At::from(caught_up(node, call, replica).await?))
+}
+
+/// The history that the database has now, as far as it goes now, once memory has it.
+async fn caught_up(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<Arc<Published>, Error> {
     loop {
         let (feed, store) = (Arc::clone(node.feed()), replica.store());
         let head = node.in_background(async move { feed.head(store).await }).await??;
@@ -198,7 +215,7 @@ pub async fn newest(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<
         // The number is there; if another write has it, the history forked since the question, and
         // is asked again. The deadline of the call ends it.
         if published.write_tag(head.revision).is_none_or(|known| known == head.write_id.tag()) {
-            return Ok(At::from(published));
+            return Ok(published);
         }
     }
 }

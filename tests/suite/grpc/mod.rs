@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod checks;
+mod left_behind;
 mod lifecycle;
 mod limits;
 mod lists;
