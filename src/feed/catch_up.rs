@@ -3,17 +3,36 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::clock::wall_clock;
 use super::error::FeedError;
 use super::follower::{Break, Follower, Position};
 use super::replica::Replica;
 use super::shared::{Seat, Shared};
 use super::source::Stop;
+use crate::datastore::LogEntry;
 use crate::metrics::Divergence;
 use crate::revision::Revision;
+use crate::time::Timestamp;
 
 /// How often in one go a store is rewound, each time because the database changed once more while
 /// it was. The next poll goes on.
 const REWINDS: u32 = 8;
+
+/// What is to be counted of entries once they are published.
+struct News {
+    /// When each was committed, by the database's clock.
+    committed: Vec<Timestamp>,
+    changes: usize,
+}
+
+impl News {
+    fn of(entries: &[LogEntry]) -> Self {
+        Self {
+            committed: entries.iter().map(|entry| entry.committed_at).collect(),
+            changes: entries.iter().map(|entry| entry.changes.len()).sum(),
+        }
+    }
+}
 
 impl Shared {
     /// Reads and applies what is new. Where the database has another history, goes back to the
@@ -148,18 +167,32 @@ impl Shared {
                 None => follower.schema.clone(),
                 Some(_) => self.schemas.in_force(&self.source, follower.store, put).await?,
             };
+            let news = News::of(&entries);
             follower.apply(entries, schema)?;
             self.keep_within_budget(follower)?;
             // After a rewind nothing is shown before all of the new branch is there: it would be
             // older than what was shown already.
             if replica.is_serving() {
                 replica.publish(follower.publish());
+                self.count(&news);
             }
         }
         if !full {
             replica.prove(asked);
         }
         Ok(full)
+    }
+
+    /// Counts what readers have just been shown.
+    fn count(&self, news: &News) {
+        let metrics = &self.source.metrics.feed;
+        metrics.revisions_published.inc_by(news.committed.len() as u64);
+        metrics.changes_applied.inc_by(news.changes as u64);
+        let database =
+            self.clock.skew(Instant::now()).map_or_else(wall_clock, |skew| skew.database(wall_clock()));
+        for committed in &news.committed {
+            metrics.publish_delay_seconds.observe(database.saturating_since(*committed));
+        }
     }
 
     async fn reload(self: &Arc<Self>, replica: &Arc<Replica>, seat: &mut Seat) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::time::Timestamp;
 
@@ -45,6 +45,11 @@ impl Skew {
         Duration::from_micros(self.ahead_micros.unsigned_abs()).saturating_sub(self.uncertainty)
     }
 
+    /// What the database's clock shows when this node's shows `here`.
+    pub(super) fn database(&self, here: Timestamp) -> Timestamp {
+        Timestamp::from_micros(here.as_micros().saturating_sub(self.ahead_micros))
+    }
+
     /// Seconds ahead; negative: behind.
     #[must_use]
     pub fn ahead_seconds(&self) -> f64 {
@@ -58,6 +63,12 @@ impl Skew {
         let middle = asked.saturating_add(took / 2);
         Self { ahead_micros: middle.as_micros().saturating_sub(database.as_micros()), uncertainty: took / 2 }
     }
+}
+
+/// This node's clock.
+pub(super) fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 impl Default for Clock {

@@ -4,21 +4,20 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
-use super::clock::Skew;
+use super::clock::{Skew, wall_clock};
 use super::error::FeedError;
 use super::replica::Replica;
 use super::shared::Shared;
 use crate::datastore::Head;
-use crate::metrics::Outcome;
+use crate::metrics::{HintSource, Outcome};
 use crate::revision::{Revision, StoreId};
-use crate::time::Timestamp;
 
 /// Polls to each comparison of clocks.
 const CLOCK_POLLS: u32 = 4;
@@ -28,7 +27,10 @@ pub(super) async fn listen(shared: Arc<Shared>) {
     let mut hints = shared.source.datastore.hints();
     loop {
         match hints.recv().await {
-            Ok(store) => shared.hint(store),
+            Ok(store) => {
+                shared.source.metrics.feed.hints.of(HintSource::Elsewhere).inc();
+                shared.hint(store);
+            }
             Err(RecvError::Lagged(_)) => shared.resident().iter().for_each(|replica| shared.follow(replica)),
             Err(RecvError::Closed) => return,
         }
@@ -113,6 +115,8 @@ struct Waiting {
 struct Query {
     number: u64,
     started: Instant,
+    /// Whether it is about all stores.
+    regular: bool,
     compared: Vec<(Arc<Replica>, Option<Revision>)>,
     stores: Vec<StoreId>,
     answer: Result<HashMap<StoreId, Head>, FeedError>,
@@ -140,7 +144,7 @@ impl Polling {
         let shared = Arc::clone(&self.shared);
         async move {
             let answer = ask(&shared, &stores).await;
-            Query { number, started, compared, stores, answer }
+            Query { number, started, regular, compared, stores, answer }
         }
     }
 
@@ -165,6 +169,9 @@ impl Polling {
                 let mut last = self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
                 *last = query.started.max(*last);
                 drop(last);
+                if query.regular {
+                    measure_lag(&self.shared, &query.compared, heads);
+                }
                 // Before anybody is told the head: who asks for everything acknowledged must not
                 // get what is gone.
                 for (replica, before) in &query.compared {
@@ -226,11 +233,6 @@ pub(super) async fn compare_clocks(shared: Arc<Shared>) {
     }
 }
 
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-}
-
 /// The replicas to compare with their heads, and what each has **before** they are asked for.
 fn replicas(
     shared: &Shared,
@@ -260,6 +262,24 @@ async fn ask(shared: &Shared, stores: &[StoreId]) -> Result<HashMap<StoreId, Hea
     metrics.head_query_seconds.since(begun);
     metrics.head_queries.of(Outcome::from(&heads)).inc();
     Ok(heads?.into_iter().collect())
+}
+
+/// How far behind the heads the replicas are, before anything is done about it.
+fn measure_lag(
+    shared: &Shared,
+    compared: &[(Arc<Replica>, Option<Revision>)],
+    heads: &HashMap<StoreId, Head>,
+) {
+    let behind = compared.iter().filter_map(|(replica, before)| {
+        let head = heads.get(&replica.store())?.revision.0;
+        let lag = head.saturating_sub((*before)?.0);
+        (lag > 0).then(|| (lag, replica.staleness()))
+    });
+    let (lag, longest) =
+        behind.fold((0, Duration::ZERO), |(lag, longest), (other, age)| (lag.max(other), longest.max(age)));
+    let metrics = &shared.source.metrics.feed;
+    metrics.lag_revisions.set(i64::try_from(lag).unwrap_or(i64::MAX));
+    metrics.lag_seconds.set(longest.as_secs_f64());
 }
 
 /// Compares a replica with its head as it was when the query started, or a little later.

@@ -13,7 +13,7 @@ use super::settings::FeedSettings;
 use super::shared::Shared;
 use super::source::Source;
 use crate::datastore::{Datastore, Head};
-use crate::metrics::Metrics;
+use crate::metrics::{HintSource, Metrics};
 use crate::revision::StoreId;
 
 /// Keeps this node's copies of stores current. One per node.
@@ -98,6 +98,7 @@ impl Feed {
 
     /// There may be something new in a store: call it after a commit.
     pub fn hint(&self, store: StoreId) {
+        self.shared.source.metrics.feed.hints.of(HintSource::Here).inc();
         self.shared.hint(store);
     }
 

@@ -33,7 +33,8 @@ families! {
         publish_delay_seconds: Durations,
         /// Revisions the store furthest behind has yet to apply, as of the last regular head query.
         lag_revisions: Gauge,
-        /// For how long the store longest behind has had something to apply.
+        /// For how long the store longest behind has not been proved current; zero when none is
+        /// behind.
         lag_seconds: Reading,
         /// How long ago the store proved current least recently was proved so.
         staleness_seconds: Reading,

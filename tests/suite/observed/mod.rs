@@ -1,5 +1,6 @@
 //! What a server shows of itself: metrics and probes.
 
+mod documented;
 mod exposition;
 mod growth;
 mod listener;

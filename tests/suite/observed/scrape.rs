@@ -55,6 +55,12 @@ on_both! {
         counts(&exposition, "relata_search_fuel_count", &[("search", "list_objects")], 1.0);
         counts(&exposition, "relata_writes_total", &[("outcome", "committed")], 2.0);
         counts(&exposition, "relata_commit_seconds_count", &[], 2.0);
+        counts(&exposition, "relata_feed_revisions_published_total", &[], 2.0);
+        counts(&exposition, "relata_feed_changes_applied_total", &[], 2.0);
+        counts(&exposition, "relata_feed_publish_delay_seconds_count", &[], 2.0);
+        let delay = exposition.value("relata_feed_publish_delay_seconds_sum", &[]);
+        assert!((0.0..60.0).contains(&delay), "{delay}");
+        assert!(exposition.value("relata_feed_hints_total", &[("source", "here")]) >= 2.0);
         assert!(exposition.value("relata_database_round_trip_seconds_count", &[("lane", "commit")]) >= 2.0);
     }
 
