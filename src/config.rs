@@ -84,6 +84,11 @@ pub struct Credentials {
     /// Tokens of this file: one `TOKEN [NAME] [STORE:RIGHT,RIGHT…]` per line, `#` begins a
     /// comment. A line without grants may do everything.
     pub token_file: Option<PathBuf>,
+    /// Tokens signed by the issuers of this file. It is read again while the server runs.
+    pub oidc_config: Option<PathBuf>,
+    /// Client certificates (mTLS) whose identity is in this file: one `IDENTITY GRANT…` per line. It
+    /// is read again while the server runs.
+    pub certificate_grants: Option<PathBuf>,
 }
 
 impl Credentials {

@@ -57,8 +57,14 @@ pub struct Serve {
     /// File of tokens that may call: one `TOKEN [NAME] [STORE:RIGHT,…]` per line, `#` begins a comment.
     #[arg(long, env = "RELATA_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File of issuers whose signed tokens (OIDC) are taken, and what they may do; YAML or JSON.
+    #[arg(long, env = "RELATA_OIDC_CONFIG", value_name = "FILE")]
+    oidc_config: Option<PathBuf>,
+    /// File of what client certificates may do: one `IDENTITY STORE:RIGHT,…` per line; needs --tls-client-ca.
+    #[arg(long, env = "RELATA_CERTIFICATE_GRANTS", value_name = "FILE")]
+    certificate_grants: Option<PathBuf>,
     /// Serve anybody who can connect, beyond loopback too: for networks that are guarded otherwise.
-    #[arg(long, env = "RELATA_INSECURE", conflicts_with_all = ["token_file", "api_keys"])]
+    #[arg(long, env = "RELATA_INSECURE", conflicts_with_all = ["token_file", "api_keys", "oidc_config", "certificate_grants"])]
     insecure: bool,
     #[command(flatten)]
     tls: ServerTlsFlags,
@@ -163,7 +169,12 @@ impl Serve {
         if self.migrate {
             config.migration = Migration::AtStart;
         }
-        let credentials = Credentials { api_keys: self.api_keys, token_file: self.token_file.clone() };
+        let credentials = Credentials {
+            api_keys: self.api_keys,
+            token_file: self.token_file.clone(),
+            oidc_config: self.oidc_config.clone(),
+            certificate_grants: self.certificate_grants.clone(),
+        };
         config.access = match (credentials == Credentials::default(), self.insecure) {
             (false, _) => Access::Guarded(credentials),
             (true, true) => Access::Insecure,
@@ -325,7 +336,9 @@ fn absolute(path: &Path) -> PathBuf {
 fn failure(error: &RunError) -> Failure {
     let exit = match error {
         RunError::Exposed { .. } | RunError::OperationsExposed { .. } => Exit::Usage,
-        RunError::Tokens(_) | RunError::Tls(_) => Exit::BadInput,
+        RunError::Tokens(_) | RunError::Tls(_) | RunError::Oidc(_) | RunError::CertificateGrants(_) => {
+            Exit::BadInput
+        }
         RunError::Record(error) => super::migrate::exit_of(error),
         RunError::Listen { .. } | RunError::OperationsListen { .. } => Exit::Unavailable,
         RunError::Start(_) | RunError::Transport(_) | RunError::Reflection(_) | RunError::ShardLost => {
@@ -333,9 +346,9 @@ fn failure(error: &RunError) -> Failure {
         }
     };
     let advice = match error {
-        RunError::Exposed { .. } => {
-            Some("add --api-keys or --token-file FILE, or --insecure if the network is guarded otherwise")
-        }
+        RunError::Exposed { .. } => Some(
+            "add --api-keys, --token-file, --oidc-config or --certificate-grants, or --insecure if the network is guarded otherwise",
+        ),
         RunError::OperationsExposed { .. } => {
             Some("choose another address with --operations-listen, or add --operations-insecure")
         }
@@ -345,6 +358,8 @@ fn failure(error: &RunError) -> Failure {
         RunError::Listen { .. } => Some("choose another address with --listen; port 0 takes a free one"),
         RunError::Tokens(_)
         | RunError::Tls(_)
+        | RunError::Oidc(_)
+        | RunError::CertificateGrants(_)
         | RunError::Record(_)
         | RunError::Start(_)
         | RunError::Transport(_)

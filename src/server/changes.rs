@@ -1,6 +1,6 @@
 //! Files that are read again while the server runs: certificates, issuers' settings.
 //!
-//! They are read every few seconds and compared by content. A time of modification would miss
+//! They are read every second and compared by content. A time of modification would miss
 //! what is replaced by a link, as mounted secrets are, and what is replaced twice in a second.
 
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 /// How often files are read again.
-pub const INTERVAL: Duration = Duration::from_secs(2);
+pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Largest file read, in bytes. A chain of certificates takes some thousands.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -27,6 +27,13 @@ pub struct FileError {
 /// What some files held at one moment, in the order in which they were named. It may hold a
 /// private key, so it does not print.
 pub struct Contents(Vec<Vec<u8>>);
+
+impl FileError {
+    /// A file and what is wrong with it.
+    pub fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+}
 
 impl Contents {
     /// Reads all of them. They are small, but a file system may take its time.
@@ -52,7 +59,7 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
         });
     match outcome {
         Ok(()) => Ok(bytes),
-        Err(source) => Err(FileError { path: path.to_owned(), source }),
+        Err(source) => Err(FileError::new(path, source)),
     }
 }
 
@@ -66,20 +73,20 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Follows files that held `now` when they were last read. They are looked at every
+    /// Follows files that held `now` when they were last read, if they could be. They are looked at every
     /// [`INTERVAL`], and at once when the process gets SIGHUP.
-    pub fn follow(paths: Vec<PathBuf>, now: &Contents) -> Self {
+    pub fn follow(paths: Vec<PathBuf>, now: Result<&Contents, &FileError>) -> Self {
         Self::every(INTERVAL, paths, now)
     }
 
-    fn every(interval: Duration, paths: Vec<PathBuf>, now: &Contents) -> Self {
+    fn every(interval: Duration, paths: Vec<PathBuf>, now: Result<&Contents, &FileError>) -> Self {
         let mut ticks = interval_at(tokio::time::Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         #[cfg(unix)]
         let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
         Self {
             paths,
-            known: digest(&Ok(now)),
+            known: digest(now),
             ticks,
             #[cfg(unix)]
             hangups,
@@ -95,7 +102,7 @@ impl Changes {
             let Ok(contents) = tokio::task::spawn_blocking(move || Contents::read(&paths)).await else {
                 continue;
             };
-            let found = digest(&contents.as_ref());
+            let found = digest(contents.as_ref());
             if std::mem::replace(&mut self.known, found) != found {
                 return contents;
             }
@@ -116,7 +123,7 @@ impl Changes {
 }
 
 /// Tells two readings apart. Lengths go in, so that bytes moved from one file to the next count.
-fn digest(contents: &Result<&Contents, &FileError>) -> blake3::Hash {
+fn digest(contents: Result<&Contents, &FileError>) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     match contents {
         Ok(contents) => {
@@ -144,7 +151,7 @@ mod tests {
         std::fs::write(&paths[1], "two").expect("a file");
         let now = Contents::read(&paths).expect("contents");
         let interval = Duration::from_millis(5);
-        let mut changes = Changes::every(interval, paths.clone(), &now);
+        let mut changes = Changes::every(interval, paths.clone(), Ok(&now));
         let quiet = timeout(interval * 10, changes.next()).await;
         assert!(quiet.is_err(), "nothing has changed");
 
@@ -165,8 +172,8 @@ mod tests {
     #[test]
     fn bytes_that_move_from_one_file_to_the_next_are_a_change() {
         let contents = |files: [&str; 2]| Contents(files.map(|file| file.as_bytes().to_vec()).into());
-        assert_ne!(digest(&Ok(&contents(["ab", "c"]))), digest(&Ok(&contents(["a", "bc"]))));
-        assert_eq!(digest(&Ok(&contents(["ab", "c"]))), digest(&Ok(&contents(["ab", "c"]))));
+        assert_ne!(digest(Ok(&contents(["ab", "c"]))), digest(Ok(&contents(["a", "bc"]))));
+        assert_eq!(digest(Ok(&contents(["ab", "c"]))), digest(Ok(&contents(["ab", "c"]))));
     }
 
     #[test]

@@ -35,7 +35,11 @@ use tonic_reflection::server::Builder as Reflection;
 use tower::util::MapResponseLayer;
 
 use super::accept::{self, Door, InsideDoor};
-use super::access::{AccessLayer, ApiKeys, Authenticator, FromInside, Gate, TokenFile, TokenFileError};
+use super::access::oidc::{Oidc, OidcConfigError};
+use super::access::{
+    AccessLayer, ApiKeys, Authenticator, CertificateGrants, CertificateGrantsError, FromInside, Gate,
+    TokenFile, TokenFileError,
+};
 use super::key::Keys;
 use super::node::Node;
 use super::observe::ObserveLayer;
@@ -82,6 +86,12 @@ pub enum RunError {
     /// The token file cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    /// The settings of issuers cannot be used.
+    #[error(transparent)]
+    Oidc(#[from] OidcConfigError),
+    /// The grants of client certificates cannot be used.
+    #[error(transparent)]
+    CertificateGrants(#[from] CertificateGrantsError),
     /// Certificates or keys cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -179,8 +189,8 @@ pub async fn run_with_inside(
 ) -> Result<(), RunError> {
     tls::install();
     let Listeners { grpc: listeners, operations } = listeners.into();
-    let gate = gate(&config.access, &listeners)?;
     let metrics = Metrics::of(&vocabulary::of_the_api());
+    let gate = gate(&config, &listeners, &metrics)?;
     let readiness = watch::Sender::new(Readiness::starting());
     // From the start: that a database cannot be reached should be seen from outside too.
     let mut answering = JoinSet::new();
@@ -199,12 +209,21 @@ pub async fn run_with_inside(
 }
 
 /// Refuses to be open to a network by accident.
-fn gate(access: &Access, listeners: &[TcpListener]) -> Result<Gate, RunError> {
-    match access {
+fn gate(config: &Config, listeners: &[TcpListener], metrics: &Arc<Metrics>) -> Result<Gate, RunError> {
+    match &config.access {
         Access::Guarded(credentials) => {
             let mut authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(FromInside::default())];
             if let Some(path) = &credentials.token_file {
                 authenticators.push(Arc::new(TokenFile::open(path)?));
+            }
+            if let Some(path) = &credentials.oidc_config {
+                authenticators.push(Arc::new(Oidc::open(path, metrics)?));
+            }
+            if let Some(path) = &credentials.certificate_grants {
+                if config.tls.as_ref().is_none_or(|tls| tls.client_authorities.is_none()) {
+                    return Err(CertificateGrantsError::NoAuthorities.into());
+                }
+                authenticators.push(Arc::new(CertificateGrants::open(path)?));
             }
             Ok(Gate::Guarded(authenticators))
         }

@@ -49,6 +49,12 @@ pub fn failed(method: &'static str, principal: &str, error: &Error) {
     }
 }
 
+/// An error with what caused it, on one line.
+pub fn with_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let cause = cause(error);
+    if cause.is_empty() { error.to_string() } else { format!("{error}: {cause}") }
+}
+
 /// The chain of causes below an error, outermost first; empty if there is none.
 pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut causes = Vec::new();

@@ -18,6 +18,7 @@ mod language;
 mod layering;
 mod memory;
 mod observed;
+mod oidc;
 mod oracle;
 mod postgres;
 mod postgres_faults;

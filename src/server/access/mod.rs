@@ -7,6 +7,8 @@
 //!   authenticator  what recognises a credential, one kind each
 //!     tokens       those of a file, read again when it changes
 //!     key_ring     API keys: those of the record, followed; api_key is their text
+//!     oidc         tokens that an issuer has signed
+//!     certificates client certificates
 //!     inside     the program itself, filling an empty store
 //!     principal  who it is, with their grants, until it ends or is withdrawn
 //! store          when the call begins: the right on the store that its request names
@@ -19,18 +21,21 @@
 
 mod api_key;
 mod authenticator;
+mod certificates;
 mod grants;
 mod inside;
 mod key_ring;
 mod key_work;
 mod layer;
 mod methods;
+pub mod oidc;
 mod principal;
 mod right;
 mod store;
 mod tokens;
 
 pub use authenticator::Authenticator;
+pub use certificates::{CertificateGrants, CertificateGrantsError};
 pub use grants::{Grant, Grants, StoreName, Stores, is_store};
 pub use inside::FromInside;
 pub use key_ring::{ApiKeys, KeyRing};

@@ -146,7 +146,7 @@ impl TokenFile {
         let paths = vec![path.to_owned()];
         let contents = Contents::read(&paths)?;
         let tokens = Arc::new(ArcSwap::from_pointee(Tokens::of(&contents)?));
-        let changes = Changes::follow(paths, &contents);
+        let changes = Changes::follow(paths, Ok(&contents));
         tokio::spawn(follow(Arc::clone(&tokens), changes));
         Ok(Self(tokens))
     }

@@ -14,6 +14,7 @@ use crate::revision::{Revision, Zookie, ZookieError};
 use crate::schema::Diagnostics;
 use crate::schema::rules::TupleError;
 use crate::server::access::Rights;
+use crate::server::access::oidc::TokenError;
 use crate::server::cursor::CursorError;
 use crate::tuple::{ParseError, RelationName, TupleKey, TypeName};
 
@@ -69,6 +70,10 @@ pub enum Error {
     KeyNotFound { key: String },
     /// Several live API keys have that name.
     KeyAmbiguous { name: String, ids: Vec<KeyId> },
+    /// The call carries a token that its issuer signed, and that does not let anybody in.
+    Token(TokenError),
+    /// The keys of the token's issuer are not known.
+    IssuerUnavailable,
     /// The credential that a stream was opened with was taken back or has expired.
     CredentialEnded,
     /// The caller has none of these rights, on a store or on all of them.

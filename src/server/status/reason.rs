@@ -106,6 +106,8 @@ reasons! {
     KeyNotFound = "KEY_NOT_FOUND",
     /// Several live API keys have the name.
     KeyAmbiguous = "KEY_AMBIGUOUS",
+    /// The keys that the token would be verified with cannot be fetched.
+    IssuerUnavailable = "ISSUER_UNAVAILABLE",
     /// The caller lacks the right.
     PermissionDenied = "PERMISSION_DENIED",
     /// There is no such method.

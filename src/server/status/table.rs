@@ -231,6 +231,13 @@ impl Error {
                 .with("ids", ids.join(","))
                 .at("key")
             }
+            Self::Token(error) => Row::new(Unauthenticated, Reason::Unauthenticated, error.to_string()),
+            Self::IssuerUnavailable => Row::new(
+                Unavailable,
+                Reason::IssuerUnavailable,
+                "the keys of the token's issuer could not be fetched; try again later or on another node",
+            )
+            .retry(SOON),
             Self::CredentialEnded => Row::new(
                 Unauthenticated,
                 Reason::Unauthenticated,

@@ -16,6 +16,7 @@ use crate::proto;
 use crate::revision::{DatabaseId, Revision, StoreId, WriteId, Zookie, ZookieError};
 use crate::schema::Rules;
 use crate::server::access::Rights;
+use crate::server::access::oidc::TokenError;
 use crate::server::cursor::CursorError;
 use crate::tuple::{ConditionName, RelationName, Tuple, TupleCondition, TupleKey, TypeName};
 
@@ -157,6 +158,8 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (Error::QueueFull { queue: "write" }, ResourceExhausted, Reason::QueueFull, ""),
         (Error::DeadlineExceeded, DeadlineExceeded, Reason::DeadlineExceeded, ""),
         (Error::ShuttingDown, Unavailable, Reason::ShuttingDown, ""),
+        (Error::Token(TokenError::Expired), Unauthenticated, Reason::Unauthenticated, ""),
+        (Error::IssuerUnavailable, Unavailable, Reason::IssuerUnavailable, ""),
         (Error::NoCredential, Unauthenticated, Reason::Unauthenticated, ""),
         (Error::UnknownCredential, Unauthenticated, Reason::Unauthenticated, ""),
         (Error::MistypedKey, Unauthenticated, Reason::Unauthenticated, ""),

@@ -39,7 +39,7 @@ impl Certificates {
             Some(left) => announce("serving TLS", &material, left),
         }
         show(&metrics.access, &material);
-        let changes = Changes::follow(paths, &contents);
+        let changes = Changes::follow(paths, Ok(&contents));
         let certificates = Arc::new(Self {
             settings,
             material: ArcSwap::from_pointee(material),

@@ -6,7 +6,7 @@
 //!               ▼
 //!           certificates: the configuration in force ──▶ every new handshake
 //!               ▲
-//!           changes of the files, every few seconds and at SIGHUP
+//!           changes of the files, every second and at SIGHUP
 //! ```
 //!
 //! What is replaced by something broken stays in force; the log and a gauge say so. Nothing is

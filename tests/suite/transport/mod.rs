@@ -1,6 +1,7 @@
 //! What lies between a client and the server: TLS, client certificates, crowds.
 
 mod authority;
+mod certificate_grants;
 mod client_certificates;
 mod crowds;
 mod encrypted;

@@ -45,7 +45,7 @@ async fn a_certificate_is_renewed_under_load() {
     let other = server.authority.server();
     write(server.folder.path(), "server.pem", &other.certificate);
     let seen = calls.load(Ordering::Relaxed);
-    let quiet = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+    let quiet = tokio::time::timeout(std::time::Duration::from_secs(3), async {
         loop {
             let now = shown(&server.shake_hands(None).await.expect("a handshake"));
             assert_eq!(now, in_force, "half of a pair was taken");
