@@ -209,6 +209,7 @@ async fn serve(
         Some(Err(error)) => return Err(Failure::new(Exit::Internal, error.to_string())),
         None => listen,
     };
+    meet_file_limits_as_errors();
     let asked_at = operations.as_ref().map(OperationsListener::address);
     let listeners = Listeners { grpc, operations };
     let record = config.datastore.clone();
@@ -256,6 +257,19 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// Has a limit on the size of files (`ulimit -f`) met like a full disk: by a write that fails, and
+/// not by the end of the process, which is what its signal does to whoever does not listen to it.
+fn meet_file_limits_as_errors() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // The handler stays when what it would tell is dropped.
+        if let Err(error) = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())) {
+            tracing::warn!(%error, "a limit on the size of files would end this process");
+        }
+    }
 }
 
 /// Ends when the process is asked to stop.

@@ -7,8 +7,8 @@ use crate::revision::Revision;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message names its fields")]
 pub enum DatastoreError {
-    /// No connection, or it broke, or a round trip took too long. Retrying may help.
-    #[error("the database cannot be reached")]
+    /// No connection, or it broke, or a round trip took too long, or the disk is full. Retrying may help.
+    #[error("the database is not available")]
     Unavailable(#[source] anyhow::Error),
     /// The connection broke while a commit was under way and the outcome could not be found
     /// out in time. The write may or may not have happened.

@@ -77,7 +77,7 @@ mod tests {
         let error = Error::Record(DatastoreError::Unavailable(source));
         assert_eq!(
             cause(&error),
-            "the database cannot be reached: cannot connect to `db`: connection refused"
+            "the database is not available: cannot connect to `db`: connection refused"
         );
         let status = error.into_status();
         assert!(!format!("{status:?}").contains("refused"), "{status:?}");

@@ -167,6 +167,11 @@ impl Server {
         Self { child, endpoint, announced, token: None }
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Bytes of the server's process that lie in memory.
     pub fn resident_bytes(&self) -> usize {
         let path = format!("/proc/{}/status", self.child.id());

@@ -12,3 +12,4 @@ mod a_thousand_stores_in_little_memory;
 mod cut_connection_at_every_step;
 mod lost_suffix;
 mod one_group_many_conflicts;
+mod the_disk_is_full;
