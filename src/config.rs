@@ -215,9 +215,13 @@ pub struct Config {
     pub max_searches: usize,
     /// The deadline of a unary call that names none. Default 10 s.
     pub default_deadline: Duration,
-    /// How long a stream of answers may take when the call names no deadline. It bounds how
-    /// long one reader holds a snapshot. `Watch` has no such end. Default 30 s.
+    /// How long a stream of answers may take when the call names no deadline. `Watch` has no such
+    /// end. Default 60 s: more than `snapshot_age`, so that who names none is told how to go on.
     pub stream_deadline: Duration,
+    /// How long one list may hold the snapshot it is made from, whether or not its reader reads:
+    /// after that it ends with `STREAM_TOO_OLD` and a cursor. A snapshot gone by holds what was
+    /// changed since, and a store that left memory altogether. Default 30 s.
+    pub snapshot_age: Duration,
     /// Stores, by name, that are in memory before the server says that it serves, and never leave
     /// it to make room for others. Default: `default`.
     pub pinned_stores: Vec<String>,
@@ -278,7 +282,8 @@ impl Config {
             search_threads: cores,
             max_searches: 256,
             default_deadline: Duration::from_secs(10),
-            stream_deadline: Duration::from_secs(30),
+            stream_deadline: Duration::from_mins(1),
+            snapshot_age: Duration::from_secs(30),
             pinned_stores: vec!["default".to_owned()],
             memory_budget: MemoryBudget::default(),
             feed: FeedSettings::default(),

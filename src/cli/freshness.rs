@@ -37,7 +37,7 @@ impl Freshness {
 }
 
 /// A duration that is not nothing and not for ever.
-fn seconds(flag: &str, value: f64) -> Result<Duration, Failure> {
+pub(super) fn seconds(flag: &str, value: f64) -> Result<Duration, Failure> {
     match Duration::try_from_secs_f64(value) {
         Ok(duration)
             if duration >= Duration::from_millis(1) && duration <= Duration::from_hours(24 * 365) =>

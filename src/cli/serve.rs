@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::bootstrap::{self, Bootstrapped};
 use super::exit::{Exit, Failure};
-use super::freshness::Freshness;
+use super::freshness::{self, Freshness};
 use super::output::{Output, remark};
 use super::record::Record;
 use super::settings::Globals;
@@ -100,6 +100,10 @@ pub struct Serve {
     pin: Vec<String>,
     #[command(flatten)]
     freshness: Freshness,
+    /// How long one list may hold the state it is made from, in seconds, whether or not its reader
+    /// reads; it then ends with `STREAM_TOO_OLD` and a cursor.
+    #[arg(long, env = "RELATA_SNAPSHOT_AGE", value_name = "SECONDS", default_value_t = 30.0)]
+    snapshot_age: f64,
     /// How long calls in flight may take to end after a stop was asked for, in seconds.
     #[arg(long, env = "RELATA_DRAIN", value_name = "SECONDS", default_value_t = 20)]
     drain: u64,
@@ -189,6 +193,7 @@ impl Serve {
         config.memory_budget = self.memory_budget.unwrap_or_default();
         config.pinned_stores.clone_from(&self.pin);
         config.pinned_stores.retain(|store| !store.is_empty());
+        config.snapshot_age = freshness::seconds("--snapshot-age", self.snapshot_age)?;
         config.drain = Duration::from_secs(self.drain);
         self.freshness.apply(&mut config)?;
         Ok(config)

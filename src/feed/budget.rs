@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::metrics::{MemoryClass, Metrics};
+use crate::graph::Ids;
+use crate::metrics::{IdState, MemoryClass, Metrics};
 
 /// What a copy of a store takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,6 +97,7 @@ pub(super) struct Charge {
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     bytes: Bytes,
+    ids: Ids,
     leaving: bool,
 }
 
@@ -124,6 +126,17 @@ impl Charge {
     pub(super) fn try_set(&self, bytes: Bytes) -> bool {
         let limit = self.budget.limit();
         self.change(bytes, |used| used <= limit)
+    }
+
+    /// Holds so many ids from now on. They are told, and bounded by their bytes.
+    pub(super) fn hold(&self, ids: Ids) {
+        let before = std::mem::replace(&mut self.state().ids, ids);
+        let gauges = &self.budget.metrics.memory.ids;
+        for (state, before, after) in
+            [(IdState::Live, before.live, ids.live), (IdState::Dead, before.dead, ids.dead)]
+        {
+            gauges.of(state).inc_by(signed(after) - signed(before));
+        }
     }
 
     fn change(&self, bytes: Bytes, fits: impl FnOnce(usize) -> bool) -> bool {
@@ -167,6 +180,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.change(Bytes::default(), |_| true);
+        self.hold(Ids::default());
     }
 }
 

@@ -99,6 +99,7 @@ impl Shared {
     pub(super) fn keep_within_budget(self: &Arc<Self>, follower: &Follower) -> Result<(), FeedError> {
         let bytes = follower.bytes();
         follower.residence.charge.set(bytes);
+        follower.residence.charge.hold(follower.index.ids());
         if self.budget.staying() <= self.budget.limit() {
             return Ok(());
         }

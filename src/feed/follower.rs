@@ -125,7 +125,7 @@ impl Follower {
                 self.index.apply(&change.key, change.after.as_ref())?;
             }
             self.position = Position::of(&entry);
-            self.ring.push(Arc::new(entry), &self.settings);
+            self.ring.push(entry, &self.settings);
         }
         self.schema = schema;
         Ok(())

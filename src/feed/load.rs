@@ -10,7 +10,6 @@
 //! tuple that moved behind the pages' back is put right by its change. No transaction stays open
 //! for longer than a page.
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,11 +21,11 @@ use super::error::FeedError;
 use super::eviction::Claim;
 use super::follower::{Follower, Position};
 use super::ranges::read_tuples;
-use super::ring::{self, Ring};
+use super::ring::{Recent, Ring};
 use super::schemas::Schemas;
 use super::shared::Shared;
 use super::source::Source;
-use crate::datastore::{Head, LogEntry, SchemaId};
+use crate::datastore::{Head, SchemaId};
 use crate::graph::{Index, Keeper};
 use crate::metrics::LoadOutcome;
 use crate::revision::{Revision, StoreId};
@@ -123,9 +122,9 @@ async fn load_once(
             }
             position = Position::of(&entry);
             schema = entry.schema.or(schema);
-            recent.push_back(entry);
+            recent.push_back(entry, &source.settings);
         }
-        claim.reserve(recent.beside(&index)).await?;
+        claim.reserve(beside(&index, &recent)).await?;
         if !full {
             break asked;
         }
@@ -143,6 +142,7 @@ async fn load_once(
     let (settings, residence) = (Arc::clone(&source.settings), Arc::clone(claim.residence()));
     let follower = Follower::new(store, position, index, ring, schema, residence, settings);
     claim.reserve(follower.bytes()).await?;
+    follower.residence.charge.hold(follower.index.ids());
     Ok((follower, proved))
 }
 
@@ -170,8 +170,8 @@ async fn read_ring(
 ) -> Result<Ring, FeedError> {
     let settings = &source.settings;
     let mut span = 64;
-    while !Ring::reaches(&recent.entries, settings) {
-        let first = recent.entries.front().map_or(position.revision.next(), |entry| entry.revision);
+    while !recent.reaches(settings) {
+        let first = recent.oldest().unwrap_or(position.revision.next());
         let from = Revision(first.0.saturating_sub(span)).max(head.floor).max(Revision(1));
         if from >= first {
             break;
@@ -185,12 +185,12 @@ async fn read_ring(
             older.extend(entries);
         }
         for entry in older.into_iter().rev().filter(|entry| entry.revision < first) {
-            recent.push_front(entry);
+            recent.push_front(entry, settings);
         }
-        claim.reserve(recent.beside(index)).await?;
+        claim.reserve(beside(index, &recent)).await?;
         span = (span * 2).min(4_096);
     }
-    let recent = recent.entries;
+    let recent = recent.into_entries();
     let contiguous = recent.iter().rev().zip((1..=position.revision.0).rev());
     if !contiguous.clone().all(|(entry, revision)| entry.revision.0 == revision)
         || recent.back().is_some_and(|newest| newest.write_id != position.write_id)
@@ -208,33 +208,14 @@ async fn read_ring(
     let before = Revision(position.revision.0 - recent.len() as u64);
     let mut ring = Ring::new(before, base);
     for entry in recent {
-        ring.push(Arc::new(entry), settings);
+        ring.push(entry, settings);
     }
     let known = settings.ring_revisions.saturating_sub(ring.tags().len());
     ring.know_older(source.tags_up_to(store, before, known).await?, settings);
     Ok(ring)
 }
 
-/// Log entries on their way into a ring, the oldest first.
-#[derive(Debug, Default)]
-struct Recent {
-    entries: VecDeque<LogEntry>,
-    bytes: usize,
-}
-
-impl Recent {
-    fn push_back(&mut self, entry: LogEntry) {
-        self.bytes += ring::bytes(&entry);
-        self.entries.push_back(entry);
-    }
-
-    fn push_front(&mut self, entry: LogEntry) {
-        self.bytes += ring::bytes(&entry);
-        self.entries.push_front(entry);
-    }
-
-    /// What it takes together with the tuples.
-    fn beside(&self, index: &Index) -> Bytes {
-        Bytes { graph: index.bytes(), ring: self.bytes, schemas: 0 }
-    }
+/// What tuples and entries take together.
+fn beside(index: &Index, recent: &Recent) -> Bytes {
+    Bytes { graph: index.bytes(), ring: recent.bytes(), schemas: 0 }
 }

@@ -47,11 +47,19 @@ impl Published {
         self.ring.tag(revision)
     }
 
-    /// Log entries after a revision, oldest first; `None`: they do not all lie in memory, read
-    /// them from the database.
+    /// The next log entries after a revision, oldest first, with about so many changes; `None`: they
+    /// do not lie in memory, read them from the database. Who keeps them keeps them in memory for
+    /// longer than the store does.
     #[must_use]
-    pub fn changes_after(&self, revision: Revision) -> Option<Vec<Arc<LogEntry>>> {
-        self.ring.after(revision).map(|entries| entries.cloned().collect())
+    pub fn changes_after(&self, revision: Revision, changes: usize) -> Option<Vec<Arc<LogEntry>>> {
+        let entries = self.ring.after(revision)?;
+        let enough = entries.scan(0, |taken, entry| {
+            let next = (*taken < changes).then(|| Arc::clone(entry));
+            // A change of schema is one without tuples.
+            *taken += entry.changes.len().max(1);
+            next
+        });
+        Some(enough.collect())
     }
 
     /// The schema in force at a revision.

@@ -9,6 +9,7 @@
 //!
 //! Part of every published state and frozen with it, like the snapshot.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::error::FeedError;
@@ -44,13 +45,18 @@ impl Ring {
     }
 
     /// Appends the entry of the revision after the newest, and forgets the oldest beyond bounds.
-    pub(super) fn push(&mut self, entry: Arc<LogEntry>, settings: &FeedSettings) {
+    pub(super) fn push(&mut self, mut entry: LogEntry, settings: &FeedSettings) {
+        // It stays for long, and is counted without spare room.
+        entry.changes.shrink_to_fit();
         self.newest = entry.revision;
         self.changes += entry.changes.len();
         self.entry_bytes += bytes(&entry);
         self.tags.push_back(entry.write_id.tag());
-        self.entries.push_back(entry);
-        while self.changes > settings.ring_changes || self.entries.len() > settings.ring_revisions {
+        self.entries.push_back(Arc::new(entry));
+        while self.changes > settings.ring_changes
+            || self.entry_bytes > settings.ring_bytes
+            || self.entries.len() > settings.ring_revisions
+        {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.changes -= oldest.changes.len();
             self.entry_bytes -= bytes(&oldest);
@@ -163,19 +169,74 @@ impl Ring {
         });
         if changes <= settings.reach_changes || within_time { Ok(undone) } else { Err(out_of_range) }
     }
+}
 
-    /// Whether a ring this full allows every earlier revision the rule allows.
-    pub(super) fn reaches(entries: &std::collections::VecDeque<LogEntry>, settings: &FeedSettings) -> bool {
-        let changes: usize = entries.iter().map(|entry| entry.changes.len()).sum();
-        let beyond_time = entries.front().zip(entries.back()).is_some_and(|(oldest, newest)| {
+/// Log entries on their way into a ring, the oldest first: no more than it has room for.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    entries: VecDeque<LogEntry>,
+    changes: usize,
+    bytes: usize,
+    /// Whether there was one for which there is no room, so that nothing older counts.
+    full: bool,
+}
+
+impl Recent {
+    /// Adds the next newer entry, and forgets the oldest beyond bounds.
+    pub(super) fn push_back(&mut self, entry: LogEntry, settings: &FeedSettings) {
+        self.changes += entry.changes.len();
+        self.bytes += bytes(&entry);
+        self.entries.push_back(entry);
+        while !self.fits(0, 0, settings) {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.changes -= oldest.changes.len();
+            self.bytes -= bytes(&oldest);
+            self.full = true;
+        }
+    }
+
+    /// Adds the next older entry, if there is room for it.
+    pub(super) fn push_front(&mut self, entry: LogEntry, settings: &FeedSettings) {
+        let (changes, bytes) = (entry.changes.len(), bytes(&entry));
+        self.full |= !self.fits(changes, bytes, settings);
+        if !self.full {
+            self.changes += changes;
+            self.bytes += bytes;
+            self.entries.push_front(entry);
+        }
+    }
+
+    fn fits(&self, changes: usize, bytes: usize, settings: &FeedSettings) -> bool {
+        self.changes + changes <= settings.ring_changes && self.bytes + bytes <= settings.ring_bytes
+    }
+
+    /// Whether a ring of these allows every earlier revision the rule allows.
+    pub(super) fn reaches(&self, settings: &FeedSettings) -> bool {
+        let beyond_time = self.entries.front().zip(self.entries.back()).is_some_and(|(oldest, newest)| {
             newest.committed_at.saturating_since(oldest.committed_at) > settings.reach_time
         });
-        changes > settings.ring_changes || (changes > settings.reach_changes && beyond_time)
+        self.full || (self.changes > settings.reach_changes && beyond_time)
+    }
+
+    /// What they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The oldest revision.
+    pub(super) fn oldest(&self) -> Option<Revision> {
+        self.entries.front().map(|entry| entry.revision)
+    }
+
+    /// All of them.
+    pub(super) fn into_entries(self) -> VecDeque<LogEntry> {
+        self.entries
     }
 }
 
-/// What an entry takes, and its place in the ring. Keys that were read share nothing.
-pub(super) fn bytes(entry: &LogEntry) -> usize {
+/// What an entry takes, and its place in the ring. Keys that were read share nothing. It depends on
+/// what was written alone, so that every node remembers as far back.
+fn bytes(entry: &LogEntry) -> usize {
     const PLACE: usize = footprint::vector_element(size_of::<Arc<LogEntry>>());
     const HEAD: usize = footprint::allocation(size_of::<LogEntry>() + footprint::COUNTERS);
     let texts = footprint::shared_text(&entry.principal) + footprint::shared_text(&entry.note);
@@ -184,22 +245,24 @@ pub(super) fn bytes(entry: &LogEntry) -> usize {
         states.into_iter().flatten().map(footprint::attributes).sum::<usize>()
     };
     let changes = entry.changes.iter().map(|change| footprint::key(&change.key) + states(change));
-    let list = footprint::allocation(entry.changes.capacity() * size_of::<Change>());
+    let list = footprint::allocation(entry.changes.len() * size_of::<Change>());
     PLACE + HEAD + texts + list + changes.sum::<usize>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::{Context, Value};
     use crate::time::Timestamp;
+    use crate::tuple::{Attributes, TupleCondition};
     use std::time::Duration;
     use uuid::Uuid;
 
     /// A revision committed at `second`, with so many changes.
-    fn entry(revision: u64, second: i64, changes: usize, schema: Option<SchemaId>) -> Arc<LogEntry> {
+    fn entry(revision: u64, second: i64, changes: usize, schema: Option<SchemaId>) -> LogEntry {
         let change =
             Change { key: "doc:plan#viewer@user:ann".parse().expect("a tuple"), before: None, after: None };
-        Arc::new(LogEntry {
+        LogEntry {
             revision: Revision(revision),
             write_id: WriteId(Uuid::from_u128(revision.into())),
             committed_at: Timestamp::from_micros(second * 1_000_000),
@@ -207,7 +270,7 @@ mod tests {
             note: "".into(),
             schema,
             changes: vec![change; changes],
-        })
+        }
     }
 
     fn settings() -> FeedSettings {
@@ -264,6 +327,66 @@ mod tests {
             assert_eq!(ring.tag(Revision(revision)), Some(tag));
         }
         assert_eq!(ring.tag(Revision(5)), None);
+    }
+
+    /// Large contexts, of which few are as heavy as a hundred thousand plain changes.
+    fn heavy(revision: u64) -> LogEntry {
+        let text = "x".repeat(usize::try_from(revision * 7 % 10_000).expect("small"));
+        let context = Context([("text".to_owned(), Value::String(text))].into());
+        let mut entry = entry(revision, 0, 1, None);
+        for change in &mut entry.changes {
+            let condition =
+                TupleCondition { name: "small".parse().expect("a name"), context: Arc::new(context.clone()) };
+            change.after = Some(Attributes { condition: Some(condition), expires_at: None });
+        }
+        // As a list that grew has it.
+        entry.changes.reserve(100);
+        entry
+    }
+
+    #[test]
+    fn a_ring_is_bounded_by_bytes_and_every_node_remembers_as_far_back() {
+        const LAST: u64 = 2_000;
+        let settings = FeedSettings { ring_changes: 100_000, ring_bytes: 1 << 20, ..FeedSettings::default() };
+        let mut ring = Ring::new(Revision::ZERO, None);
+        let mut most = 0;
+        for revision in 1..=LAST {
+            ring.push(heavy(revision), &settings);
+            most = most.max(ring.entry_bytes);
+            let held = ring.entries.iter().map(|entry| bytes(entry)).sum::<usize>();
+            assert_eq!(ring.entry_bytes, held);
+        }
+        assert!((1 << 19..=1 << 20).contains(&most), "{most} bytes");
+        assert!(ring.bytes() < (1 << 20) + 100_000, "tags are beside: {}", ring.bytes());
+        assert!(ring.undo(Revision(LAST - 10), &settings).is_ok());
+        assert!(ring.undo(ring.before(), &settings).is_ok(), "as far as it goes");
+        assert!(ring.undo(Revision(ring.before().0 - 1), &settings).is_err(), "no further");
+
+        // A node that begins in the middle and reads the rest backwards, as a load does it.
+        let mut recent = Recent::default();
+        for revision in LAST - 30..=LAST {
+            recent.push_back(heavy(revision), &settings);
+        }
+        while !recent.reaches(&settings) {
+            let older = recent.oldest().expect("some").0 - 1;
+            recent.push_front(heavy(older), &settings);
+        }
+        assert!(recent.bytes() <= 1 << 20, "no more is kept than there is room for");
+        let before = Revision(recent.oldest().expect("some").0 - 1);
+        let mut loaded = Ring::new(before, None);
+        for entry in recent.into_entries() {
+            loaded.push(entry, &settings);
+        }
+        assert_eq!((loaded.before(), loaded.entry_bytes), (ring.before(), ring.entry_bytes));
+
+        // One that reads more than fits while it loads keeps no more either.
+        let mut recent = Recent::default();
+        for revision in 1..=LAST {
+            recent.push_back(heavy(revision), &settings);
+            assert!(recent.bytes() <= 1 << 20);
+        }
+        assert!(recent.reaches(&settings), "nothing older is asked for");
+        assert_eq!(recent.oldest(), Some(ring.before().next()));
     }
 
     #[test]

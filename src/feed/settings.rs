@@ -37,6 +37,9 @@ pub struct FeedSettings {
     /// Changes held in memory per store for earlier revisions, cursors and Watch. Default 100,000,
     /// some tens of megabytes when full.
     pub ring_changes: usize,
+    /// Bytes that these may take per store, as far as the contexts of conditions make them larger
+    /// than usual. Default 64 MiB. Nodes that share clients need the same value.
+    pub ring_bytes: usize,
     /// Revisions per store whose write id is held to recognise zookies of a lost history. Default
     /// 100,000, eight bytes each. Older ones cost a query.
     pub ring_revisions: usize,
@@ -44,7 +47,7 @@ pub struct FeedSettings {
     /// 10,000. Nodes that share clients need the same value.
     pub reach_changes: usize,
     /// An earlier revision can be asked about while it was the newest within this time, as far as
-    /// `ring_changes` goes. Default 15 minutes. Nodes that share clients need the same value.
+    /// `ring_changes` and `ring_bytes` go. Default 15 minutes. Nodes that share clients need the same value.
     pub reach_time: Duration,
     /// Key ranges of one store read at the same time while it is loaded. Default 3; each takes a
     /// connection, and applying what they read takes the time of about as many.
@@ -72,6 +75,7 @@ impl Default for FeedSettings {
             page: 2_000,
             batch: 5_000,
             ring_changes: 100_000,
+            ring_bytes: 64 << 20,
             ring_revisions: 100_000,
             reach_changes: 10_000,
             reach_time: Duration::from_mins(15),

@@ -19,6 +19,15 @@ pub struct IndexFull {
     pub what: &'static str,
 }
 
+/// How many ids an index has given to objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ids {
+    /// Of objects that some tuple names.
+    pub live: usize,
+    /// Of objects that none names any more, waiting for the next newcomers.
+    pub dead: usize,
+}
+
 /// The index of one store and the only thing that changes it.
 ///
 /// Changes carry absolute states, so that applying one twice does what applying it once does:
@@ -60,6 +69,12 @@ impl Index {
             + state.symbols.bytes()
             + self.interner.bytes()
             + self.free.capacity() * size_of::<Ordinal>()
+    }
+
+    /// How many ids it has given out.
+    #[must_use]
+    pub fn ids(&self) -> Ids {
+        Ids { live: self.root.state.dictionary.len(), dead: self.free.len() }
     }
 
     /// Puts one tuple into the state after a change: `None` is absent.
@@ -219,6 +234,11 @@ mod tests {
             }
         }
         assert_eq!(index.snapshot().objects(), objects);
+        assert_eq!(
+            index.ids(),
+            Ids { live: objects, dead: 0 },
+            "each newcomer took the id of one who had gone"
+        );
         let names = index.root.state.dictionary.places();
         assert!(names <= objects + 2, "{names} places for {objects} objects");
         let grown = index.bytes();

@@ -50,7 +50,7 @@ pub mod view;
 mod properties;
 
 pub use binding::Binding;
-pub use index::{Index, IndexFull};
+pub use index::{Ids, Index, IndexFull};
 pub use question::QuestionView;
 pub use snapshot::{Keeper, Remains, Snapshot};
 pub use view::{AttributesId, Edge, Ordinal, SubjectNode, View};

@@ -12,6 +12,7 @@
 //!   registry  the store's name becomes its replica
 //!   consistency  "how fresh" becomes a revision
 //!   search    a first slice inline, the rest on the pool
+//!   outlet    what a stream is made from is let go in time, however slow its reader
 //! status      whatever went wrong becomes one row of one table
 //! ```
 
@@ -35,6 +36,7 @@ mod machine;
 mod node;
 mod observe;
 pub mod operations;
+mod outlet;
 mod permission;
 mod pool;
 mod readiness;

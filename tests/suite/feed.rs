@@ -209,7 +209,8 @@ async fn every_earlier_revision_looks_as_it_did() {
             assert_eq!(&shown(&mut at.view(&schema, now)), then, "at {revision}");
         }
     }
-    let changes = replica.published().expect("serving").changes_after(Revision(5)).expect("in memory");
+    let changes =
+        replica.published().expect("serving").changes_after(Revision(5), usize::MAX).expect("in memory");
     let expected: Vec<Revision> = past.iter().map(|(revision, ..)| *revision).filter(|r| r.0 > 5).collect();
     assert_eq!(changes.iter().map(|entry| entry.revision).collect::<Vec<_>>(), expected);
     feed.shutdown().await;
@@ -243,7 +244,7 @@ async fn how_far_back_one_can_ask_does_not_depend_on_the_node() {
             }
         }
         assert!(matches!(replica.at(Revision(21)).await, Err(FeedError::Behind { .. })));
-        assert!(replica.published().expect("serving").changes_after(Revision(2)).is_none());
+        assert!(replica.published().expect("serving").changes_after(Revision(2), usize::MAX).is_none());
     }
     // What memory has forgotten is looked up.
     assert!(second.write_tag(Revision(2)).is_none());

@@ -53,9 +53,11 @@ impl Ran {
     }
 }
 
-/// The program, with nothing of the surroundings that could change what it does.
+/// The program, with nothing of the surroundings that could change what it does. `RELATA_PROGRAM`
+/// names another one than was built with the tests, such as a release build for long runs.
 pub fn relata() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relata"));
+    let other = std::env::var_os("RELATA_PROGRAM");
+    let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_relata").into()));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RELATA_") {
             command.env_remove(name);

@@ -47,7 +47,8 @@ pub(super) async fn list_objects(
     let zookie = std::mem::take(&mut question.zookie);
     let lister =
         Objects { list: ListObjects::new(subject, relation), memo: Memo::new(), question: prepared.question };
-    let messages = listing::messages(node, call, prepared.page, zookie, lister, |item| &item.object).await?;
+    let messages =
+        listing::messages(node, call, prepared.extent, zookie, lister, |item| &item.object).await?;
     Ok(messages.map(|message| {
         message.map(|Listed { items, cursor, zookie }| proto::ListObjectsResponse {
             objects: items,

@@ -60,7 +60,7 @@ pub(super) async fn list_subjects(
     let zookie = std::mem::take(&mut question.zookie);
     let lister = Subjects { list: ListSubjects::new(object, relation, kind), question: prepared.question };
     let messages =
-        listing::messages(node, call, prepared.page, zookie, lister, |item| id(&item.subject)).await?;
+        listing::messages(node, call, prepared.extent, zookie, lister, |item| id(&item.subject)).await?;
     Ok(messages.map(|message| {
         message.map(|Listed { items, cursor, zookie }| proto::ListSubjectsResponse {
             subjects: items,

@@ -3,6 +3,9 @@
 //! A stream sends results as they are found. A page is a slice of the sorted list: the search runs
 //! to its end and the page's results are kept, so a page costs what the list costs, and no page
 //! depends on what a node remembers. The cursor pins all that the answer depends on.
+//!
+//! A stream that goes on holds a snapshot. It is let go after a while, read or not, and whoever
+//! reads gets a cursor with which the same list can be had in pages.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use futures::Stream;
 use futures::stream::{BoxStream, StreamExt as _, iter, try_unfold};
 use prost::Message;
+use tokio::time::Instant;
 
 use super::question::{Asked, Question};
 use crate::feed::Replica;
@@ -18,7 +22,8 @@ use crate::server::chunk::chunks;
 use crate::server::convert;
 use crate::server::cursor::{Cursor, Pin, RequestDigest};
 use crate::server::node::Node;
-use crate::server::search::{Lister, Listing};
+use crate::server::outlet::{Terms, outlet};
+use crate::server::search::{Lister, Listing, Portion};
 use crate::server::status::Error;
 
 /// One message of a list.
@@ -37,19 +42,25 @@ pub(super) struct Order {
     pub(super) digest: RequestDigest,
 }
 
-/// A question set up for the page it is to answer.
+/// A question set up for what it is to answer.
 pub(super) struct Prepared {
     pub(super) question: Question,
-    pub(super) page: Option<Page>,
+    pub(super) extent: Extent,
 }
 
-/// Which part of the sorted list is wanted.
-pub(super) struct Page {
+/// What of a list is wanted.
+pub(super) struct Extent {
+    /// A part of the sorted list; `None`: everything, as it is found.
+    page: Option<Page>,
+    pin: Pin,
+    digest: RequestDigest,
+}
+
+/// Which part of the sorted list.
+struct Page {
     size: usize,
     /// Results up to this key have been given.
     after: Option<String>,
-    pin: Pin,
-    digest: RequestDigest,
 }
 
 /// Sets a question up, as the cursor pins it if there is one.
@@ -69,20 +80,34 @@ pub(super) async fn prepare(
     };
     // A cursor without a page size goes on in pages of the largest size.
     let size = size.or(after.is_some().then_some(node.config().limits.page_size));
-    let page = size.map(|size| Page {
-        size: usize::try_from(size).unwrap_or(usize::MAX),
-        after,
-        pin: question.pin,
-        digest: order.digest,
-    });
-    Ok(Prepared { question, page })
+    let page = size.map(|size| Page { size: usize::try_from(size).unwrap_or(usize::MAX), after });
+    let extent = Extent { page, pin: question.pin, digest: order.digest };
+    Ok(Prepared { question, extent })
+}
+
+impl Extent {
+    fn cursor(&self, node: &Node, after: String) -> String {
+        node.cursors().seal(self.digest, &Cursor { pin: self.pin, after })
+    }
+
+    /// How long the answer may be under way, and how who reads longer gets what is missing.
+    fn terms(&self, node: &Node, call: &Call, since: Instant) -> Terms {
+        let age = node.config().snapshot_age;
+        let too_old = since + age;
+        if call.deadline.instant() <= too_old {
+            return Terms::until(call.deadline.instant(), Error::DeadlineExceeded);
+        }
+        // From the start of the page, or of the whole list: what was found first is in no order.
+        let after = self.page.as_ref().and_then(|page| page.after.clone()).unwrap_or_default();
+        Terms::until(too_old, Error::StreamTooOld { age, cursor: Some(self.cursor(node, after)) })
+    }
 }
 
 /// The messages of a list. `key` is what a page is sorted by.
 pub(super) async fn messages<L>(
     node: Arc<Node>,
     call: Call,
-    page: Option<Page>,
+    extent: Extent,
     zookie: String,
     lister: L,
     key: fn(&L::Item) -> &str,
@@ -90,25 +115,39 @@ pub(super) async fn messages<L>(
 where
     L: Lister<Item: Message>,
 {
-    match page {
-        Some(page) => Ok(iter(one_page(&node, page, zookie, lister, key).await?).map(Ok).boxed()),
-        None => Ok(as_found(node, call, zookie, lister).boxed()),
+    let begun = Instant::now();
+    let listing = Listing::new(&node, lister);
+    let (messages, rest) = if let Some(page) = &extent.page {
+        (one_page(&node, &extent, page, &zookie, listing, key).await?, None)
+    } else {
+        let (listing, portion) = listing.advance(&node).await?;
+        let rest = (!portion.over).then_some(listing);
+        (as_messages(&node, &zookie, portion), rest)
+    };
+    if rest.is_none() && messages.len() == 1 {
+        // As most lists are: nothing but the answer is left.
+        return Ok(iter(messages).map(Ok).boxed());
     }
+    // A page that is made holds itself alone, so its time begins with its end.
+    let since = if rest.is_some() { begun } else { Instant::now() };
+    let terms = extent.terms(&node, &call, since);
+    let finding = Finding { node, zookie, listing: rest, messages: messages.into() };
+    Ok(outlet(finding.into_messages(), terms).boxed())
 }
 
 /// Runs the list to its end and keeps the page's results, and one more to see whether any follow.
 async fn one_page<L>(
     node: &Node,
-    page: Page,
-    zookie: String,
-    lister: L,
+    extent: &Extent,
+    page: &Page,
+    zookie: &str,
+    mut listing: Listing<L>,
     key: fn(&L::Item) -> &str,
 ) -> Result<Vec<Listed<L::Item>>, Error>
 where
     L: Lister<Item: Message>,
 {
-    let mut kept = Kept::new(page.size, page.after);
-    let mut listing = Listing::new(node, lister);
+    let mut kept = Kept::new(page.size, page.after.clone());
     loop {
         let (returned, portion) = listing.advance(node).await?;
         listing = returned;
@@ -120,15 +159,44 @@ where
         }
     }
     let (items, last) = kept.into_page();
-    let cursor = last.map(|after| node.cursors().seal(page.digest, &Cursor { pin: page.pin, after }));
-    let mut messages: Vec<Listed<L::Item>> = chunks(items, node.config().limits.stream_chunk)
-        .into_iter()
-        .map(|items| Listed { items, cursor: String::new(), zookie: zookie.clone() })
-        .collect();
+    let mut messages = as_messages(node, zookie, Portion { items, over: true });
     if let Some(message) = messages.last_mut() {
-        message.cursor = cursor.unwrap_or_default();
+        message.cursor = last.map(|after| extent.cursor(node, after)).unwrap_or_default();
     }
     Ok(messages)
+}
+
+fn as_messages<T: Message>(node: &Node, zookie: &str, portion: Portion<T>) -> Vec<Listed<T>> {
+    chunks(portion.items, node.config().limits.stream_chunk)
+        .into_iter()
+        .map(|items| Listed { items, cursor: String::new(), zookie: zookie.to_owned() })
+        .collect()
+}
+
+/// A list of which something is to be sent, and perhaps something to be found.
+struct Finding<L: Lister> {
+    node: Arc<Node>,
+    zookie: String,
+    /// `None` once the list is over.
+    listing: Option<Listing<L>>,
+    messages: VecDeque<Listed<L::Item>>,
+}
+
+impl<L: Lister<Item: Message>> Finding<L> {
+    /// The messages; the next portion is looked for when those of the last one have been taken.
+    fn into_messages(self) -> impl Stream<Item = Result<Listed<L::Item>, Error>> + Send + 'static {
+        try_unfold(self, |mut finding| async move {
+            if finding.messages.is_empty() {
+                let Some(listing) = finding.listing.take() else { return Ok(None) };
+                let (listing, portion) = listing.advance(&finding.node).await?;
+                if !portion.over {
+                    finding.listing = Some(listing);
+                }
+                finding.messages.extend(as_messages(&finding.node, &finding.zookie, portion));
+            }
+            Ok(finding.messages.pop_front().map(|message| (message, finding)))
+        })
+    }
 }
 
 /// The first results after a key, in order, at most so many.
@@ -165,46 +233,6 @@ impl<T> Kept<T> {
         let last = self.items.last_key_value().map(|(last, _)| last.clone()).filter(|_| self.more);
         (self.items.into_values().collect(), last)
     }
-}
-
-/// Sends results while the search goes on; the next portion is looked for when the reader has
-/// taken the last one.
-fn as_found<L>(
-    node: Arc<Node>,
-    call: Call,
-    zookie: String,
-    lister: L,
-) -> impl Stream<Item = Result<Listed<L::Item>, Error>> + Send + 'static
-where
-    L: Lister<Item: Message>,
-{
-    struct Finding<L: Lister> {
-        node: Arc<Node>,
-        call: Call,
-        zookie: String,
-        /// `None` once the list is over.
-        listing: Option<Listing<L>>,
-        messages: VecDeque<Listed<L::Item>>,
-    }
-    let listing = Some(Listing::new(&node, lister));
-    let finding = Finding { node, call, zookie, listing, messages: VecDeque::new() };
-    try_unfold(finding, |mut finding| async move {
-        if finding.messages.is_empty() {
-            let Some(listing) = finding.listing.take() else { return Ok(None) };
-            let searching = listing.advance(&finding.node);
-            let (listing, portion) = finding.call.deadline.bound(searching).await?;
-            let zookie = finding.zookie.clone();
-            finding.messages.extend(
-                chunks(portion.items, finding.node.config().limits.stream_chunk)
-                    .into_iter()
-                    .map(|items| Listed { items, cursor: String::new(), zookie: zookie.clone() }),
-            );
-            if !portion.over {
-                finding.listing = Some(listing);
-            }
-        }
-        Ok(finding.messages.pop_front().map(|message| (message, finding)))
-    })
 }
 
 #[cfg(test)]

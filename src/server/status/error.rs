@@ -56,6 +56,9 @@ pub enum Error {
     QueueFull { queue: &'static str },
     /// The deadline passed.
     DeadlineExceeded,
+    /// A stream held what it was made from for as long as it may, or its reader took nothing for as
+    /// long. The cursor begins the same list in pages.
+    StreamTooOld { age: Duration, cursor: Option<String> },
     /// The server stops.
     ShuttingDown,
     /// The call carries no credential.

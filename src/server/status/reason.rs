@@ -96,6 +96,8 @@ reasons! {
     DatabaseUnavailable = "DATABASE_UNAVAILABLE",
     /// The deadline passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED",
+    /// A stream held what it was made from for as long as it may.
+    StreamTooOld = "STREAM_TOO_OLD",
     /// The server stops; another one, or this one later, will answer.
     ShuttingDown = "SHUTTING_DOWN",
     /// No credential, or not one that holds here.

@@ -85,8 +85,8 @@ impl Error {
     #[must_use]
     pub fn row(&self) -> Row {
         use Code::{
-            DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, OutOfRange,
-            ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
+            Aborted, DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
+            OutOfRange, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
         };
         const SOON: Duration = Duration::from_millis(250);
         const LATER: Duration = Duration::from_secs(2);
@@ -191,6 +191,17 @@ impl Error {
                 Reason::DeadlineExceeded,
                 "the call did not finish within its deadline",
             ),
+            Self::StreamTooOld { age, cursor } => {
+                let row = Row::new(
+                    Aborted,
+                    Reason::StreamTooOld,
+                    format!("the list was not read to its end within {age:?}, and what it is made from is held no longer; read it in pages"),
+                );
+                match cursor {
+                    Some(cursor) => row.with("cursor", cursor),
+                    None => row,
+                }
+            }
             Self::ShuttingDown => Row::new(
                 Unavailable,
                 Reason::ShuttingDown,

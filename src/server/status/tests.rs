@@ -57,8 +57,9 @@ fn limit(limit: LimitKind) -> EngineError {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
     use Code::{
-        AlreadyExists, DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
-        OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
+        Aborted, AlreadyExists, DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument,
+        NotFound, OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable,
+        Unimplemented,
     };
     let id = SchemaId(ulid::Ulid(7));
     let zookie =
@@ -157,6 +158,18 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (Error::StoreNotFound { store: "x".into() }, NotFound, Reason::StoreNotFound, "store"),
         (Error::QueueFull { queue: "write" }, ResourceExhausted, Reason::QueueFull, ""),
         (Error::DeadlineExceeded, DeadlineExceeded, Reason::DeadlineExceeded, ""),
+        (
+            Error::StreamTooOld { age: Duration::from_secs(30), cursor: Some("abc".into()) },
+            Aborted,
+            Reason::StreamTooOld,
+            "",
+        ),
+        (
+            Error::StreamTooOld { age: Duration::from_secs(30), cursor: None },
+            Aborted,
+            Reason::StreamTooOld,
+            "",
+        ),
         (Error::ShuttingDown, Unavailable, Reason::ShuttingDown, ""),
         (Error::Token(TokenError::Expired), Unauthenticated, Reason::Unauthenticated, ""),
         (Error::IssuerUnavailable, Unavailable, Reason::IssuerUnavailable, ""),

@@ -18,6 +18,7 @@ use crate::server::consistency;
 use crate::server::convert;
 use crate::server::cursor::{Cursor, CursorError, Pin, RequestDigest};
 use crate::server::node::Node;
+use crate::server::outlet::{Terms, outlet};
 use crate::server::status::Error;
 use crate::tuple::{Tuple, TupleKey};
 
@@ -65,20 +66,23 @@ pub(super) async fn read(
         after,
         digest,
         pin,
-        call,
         node,
     };
-    Ok(try_unfold(reading, |mut reading| async move {
-        let deadline = reading.call.deadline;
-        let message = deadline.bound(reading.next()).await?;
+    // What has changed since is held in memory to be undone, so a reader who stalls is not waited
+    // for. One who reads on may take as long as the call's deadline lets him.
+    let age = reading.node.config().snapshot_age;
+    let terms = Terms::until(call.deadline.instant(), Error::DeadlineExceeded)
+        .unless_stalled_for(age, Error::StreamTooOld { age, cursor: None });
+    let tuples = try_unfold(reading, |mut reading| async move {
+        let message = reading.next().await?;
         Ok(message.map(|message| (message, reading)))
-    }))
+    });
+    Ok(outlet(tuples, terms))
 }
 
 /// Where one stream stands.
 struct Reading {
     node: Arc<Node>,
-    call: Call,
     /// `None` once everything has been read.
     reader: Option<PinnedReader>,
     after: Option<TupleKey>,

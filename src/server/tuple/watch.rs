@@ -1,8 +1,8 @@
 //! `Watch`: every revision after a start, in order.
 //!
 //! The stream is pulled: the next revision is looked for when the reader has taken the last one,
-//! so a slow reader costs a position and at most what lies in memory anyway. What memory no longer
-//! has is read from the log.
+//! so a slow reader costs a position and a thousand changes. What memory no longer has is read from
+//! the log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::server::node::Node;
 use crate::server::status::{At as _, Error};
 use crate::tuple::TypeName;
 
-/// Changes read from the log at once.
+/// Changes taken from memory or read from the log at once: what a reader who stalls holds at most.
 const BATCH: u32 = 1_000;
 /// Revisions without anything to show that may go by without a checkpoint.
 const SILENT: u32 = 1_000;
@@ -219,7 +219,7 @@ impl Watching {
     /// Takes the revisions after the position, from memory or from the log.
     async fn fetch(&mut self, published: &Published) -> Result<(), Error> {
         let (position, _) = self.position();
-        if let Some(entries) = published.changes_after(position) {
+        if let Some(entries) = published.changes_after(position, BATCH as usize) {
             self.entries.extend(entries);
             return Ok(());
         }

@@ -10,6 +10,7 @@
 
 mod a_thousand_stores_in_little_memory;
 mod cut_connection_at_every_step;
+mod hot_group;
 mod lost_suffix;
 mod one_group_many_conflicts;
 mod the_disk_is_full;
