@@ -89,6 +89,9 @@ pub struct Change {
 pub struct TuplePage {
     /// The head when the page was read, in the same snapshot.
     pub head: Revision,
+    /// The write that made it; nil before the first write. A database that failed over may have
+    /// given the same number to another one.
+    pub write_id: WriteId,
     /// The tuples, ascending by key bytes.
     pub tuples: Vec<Tuple>,
     /// Whether tuples follow the last one.

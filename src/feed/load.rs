@@ -107,10 +107,11 @@ async fn load_once(
     // A schema that cannot be compiled is found before a million tuples are read for nothing.
     let in_force = schemas.in_force(source, store, head.schema).await?;
     let mut index = Index::kept_by(Arc::clone(claim.residence()) as Arc<dyn Keeper>);
-    let seen = read_tuples(source, store, &mut index, claim).await?;
+    let mut seen = read_tuples(source, store, &mut index, claim).await?;
 
     let mut position =
         Position { revision: head.revision, write_id: head.write_id, committed_at: head.committed_at };
+    seen.meet(position.revision, position.write_id)?;
     let mut schema = head.schema;
     let mut recent = Recent::default();
     let proved = loop {
@@ -121,6 +122,7 @@ async fn load_once(
                 index.apply(&change.key, change.after.as_ref())?;
             }
             position = Position::of(&entry);
+            seen.meet(position.revision, position.write_id)?;
             schema = entry.schema.or(schema);
             recent.push_back(entry, &source.settings);
         }
@@ -129,8 +131,8 @@ async fn load_once(
             break asked;
         }
     };
-    if position.revision < seen {
-        // A page showed a revision that the log does not have.
+    if !seen.are_met() {
+        // A page was read at a revision that the log does not have, or no longer.
         return Err(FeedError::HistoryDiverged);
     }
 

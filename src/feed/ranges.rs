@@ -14,6 +14,7 @@
 //! are; guessing cuts from the bytes of the ids would not. And the store's size is known before
 //! it is read, so that room is made once, and none for a store that would not fit.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
@@ -26,7 +27,7 @@ use super::source::Source;
 use crate::datastore::{TupleFilter, TuplePage};
 use crate::footprint;
 use crate::graph::Index;
-use crate::revision::{Revision, StoreId};
+use crate::revision::{Revision, StoreId, WriteId};
 use crate::tuple::{Tuple, TupleKey};
 
 /// Pages to a range: enough that a mark costs little, few enough that readers end together.
@@ -46,24 +47,62 @@ struct Range {
     upto: Option<TupleKey>,
 }
 
+/// The heads that pages were read at. All of them must be of one history, that of the log which is
+/// applied over the pages: what a page shows of a write that the database has lost would stay for
+/// ever, since no change takes it back.
+#[derive(Debug, Default)]
+pub(super) struct Heads(BTreeMap<Revision, WriteId>);
+
+impl Heads {
+    /// A page was read at this head.
+    ///
+    /// # Errors
+    /// [`FeedError::HistoryDiverged`] if another page was read at another write of that number.
+    fn add(&mut self, revision: Revision, write_id: WriteId) -> Result<(), FeedError> {
+        if *self.0.entry(revision).or_insert(write_id) == write_id {
+            Ok(())
+        } else {
+            Err(FeedError::HistoryDiverged)
+        }
+    }
+
+    /// The log has this write at this number.
+    ///
+    /// # Errors
+    /// [`FeedError::HistoryDiverged`] if a page was read at another one.
+    pub(super) fn meet(&mut self, revision: Revision, write_id: WriteId) -> Result<(), FeedError> {
+        if self.0.remove(&revision).is_none_or(|seen| seen == write_id) {
+            Ok(())
+        } else {
+            Err(FeedError::HistoryDiverged)
+        }
+    }
+
+    /// Whether the log has come to all of them.
+    pub(super) fn are_met(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// What a reader has read.
 struct Portion {
     tuples: Vec<Tuple>,
     /// The head when it was read.
-    head: Revision,
+    head: (Revision, WriteId),
     /// Whether it is the last one of its range.
     last: bool,
 }
 
-/// Reads every tuple into an index; returns the newest revision a page was read at.
+/// Reads every tuple into an index; returns the heads that pages were read at.
 pub(super) async fn read_tuples(
     source: &Source,
     store: StoreId,
     index: &mut Index,
     claim: &Claim<'_>,
-) -> Result<Revision, FeedError> {
+) -> Result<Heads, FeedError> {
     let first = page(source, store, None).await?;
-    let mut seen = first.head;
+    let mut seen = Heads::default();
+    seen.add(first.head, first.write_id)?;
     apply(source, index, &first.tuples)?;
     claim.reserve(graph(index.bytes())).await?;
     // Room is made for all of a store at once, if it is known how much.
@@ -84,7 +123,7 @@ pub(super) async fn read_tuples(
     let mut reading = Reading::start(source, store, ranges);
     while let Some(portion) = reading.portions.recv().await {
         let Portion { tuples, head, last } = portion?;
-        seen = seen.max(head);
+        seen.add(head.0, head.1)?;
         largest = largest.max(tuples.iter().map(tuple_bytes).sum());
         apply(source, index, &tuples)?;
         done += usize::from(last);
@@ -176,7 +215,7 @@ async fn read_range(
     sender: &mpsc::Sender<Result<Portion, FeedError>>,
 ) -> Result<(), FeedError> {
     loop {
-        let TuplePage { head, mut tuples, more } = page(source, store, Some(&after)).await?;
+        let TuplePage { head, write_id, mut tuples, more } = page(source, store, Some(&after)).await?;
         let read = tuples.len();
         if let Some(upto) = &upto {
             tuples.truncate(tuples.partition_point(|tuple| tuple.key <= *upto));
@@ -186,7 +225,7 @@ async fn read_range(
         if let Some(end) = tuples.last() {
             after = end.key.clone();
         }
-        let portion = Portion { tuples, head, last };
+        let portion = Portion { tuples, head: (head, write_id), last };
         if sender.send(Ok(portion)).await.is_err() || last {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use super::shared::Shared;
 use super::source::Source;
 use crate::datastore::{Datastore, Head};
 use crate::metrics::{HintSource, Metrics};
-use crate::revision::StoreId;
+use crate::revision::{Revision, StoreId, WriteId};
 
 /// Keeps this node's copies of stores current. One per node.
 #[derive(Debug)]
@@ -100,6 +100,15 @@ impl Feed {
     pub fn hint(&self, store: StoreId) {
         self.shared.source.metrics.feed.hints.of(HintSource::Here).inc();
         self.shared.hint(store);
+    }
+
+    /// The database has this write at this revision: call it after a commit. If memory has another
+    /// write there, it holds what the database has lost, and answers nothing until it is put right.
+    pub fn committed(&self, replica: &Replica, revision: Revision, write_id: WriteId) {
+        if replica.write_tag(revision).is_some_and(|known| known != write_id.tag()) {
+            self.shared.retire(replica, FeedError::HistoryDiverged);
+        }
+        self.hint(replica.store());
     }
 
     /// The store's head in the database, read after this call: at least as new as any write that

@@ -4,7 +4,7 @@
 //! revision. Usually it already has.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::call::Call;
 use super::convert;
@@ -16,6 +16,11 @@ use crate::proto;
 use crate::proto::consistency::Requirement;
 use crate::revision::{Revision, WriteId, Zookie};
 use crate::time::Timestamp;
+
+/// When a zookie's revision has not arrived after so long, the database is asked whether it has it.
+const SOON: Duration = Duration::from_millis(100);
+/// And again after so long.
+const NOW_AND_THEN: Duration = Duration::from_secs(1);
 
 /// The revision to answer at.
 pub async fn resolve(
@@ -111,8 +116,8 @@ async fn verified(
     Err(history_lost(node, replica, revision, write, field))
 }
 
-/// Waits until memory has the revision that a write made. A write that is known to be lost is not
-/// waited for, whatever the number of its revision.
+/// Waits until memory has the revision that a write made. A write that is lost is not waited for,
+/// whatever the number of its revision.
 async fn arrived(
     node: &Node,
     call: &Call,
@@ -121,9 +126,27 @@ async fn arrived(
     write: [u8; 8],
     field: &'static str,
 ) -> Result<Arc<Published>, Error> {
-    match replica.at_least_of(revision, write, call.deadline.early().into_std()).await {
-        Err(FeedError::HistoryLost { .. }) => Err(history_lost(node, replica, revision, write, field)),
-        outcome => Ok(outcome?),
+    let deadline = call.deadline.early();
+    let mut patience = SOON;
+    loop {
+        let arrival = replica.at_least_of(revision, write, deadline.into_std());
+        match tokio::time::timeout(patience, arrival).await {
+            Ok(Err(FeedError::HistoryLost { .. })) => {
+                return Err(history_lost(node, replica, revision, write, field));
+            }
+            Ok(outcome) => return Ok(outcome?),
+            Err(_elapsed) => patience = NOW_AND_THEN,
+        }
+        // Who has a zookie has it from a write that was there. If the database's history does not
+        // reach as far any more, the write is lost, and nobody knows when the number comes again.
+        let (feed, store) = (Arc::clone(node.feed()), replica.store());
+        let head = node.in_background(async move { feed.head(store).await });
+        if let Ok(head) = tokio::time::timeout_at(deadline, head).await
+            && let Ok(head) = head?
+            && head.revision < revision
+        {
+            return Err(history_lost(node, replica, revision, write, field));
+        }
     }
 }
 

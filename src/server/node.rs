@@ -282,7 +282,7 @@ impl Node {
         // Early, so that a write that is in doubt at the deadline can be told so.
         let committed = self.committers.write(store, write, call.deadline.early().into_std()).await;
         let committed = committed.map_err(refused)?;
-        self.feed.hint(store);
+        self.feed.committed(replica, committed.revision, committed.write_id);
         let patience = call.deadline.at_most(self.config.write_visibility).early();
         let _ = replica.at_least(committed.revision, patience.into_std()).await;
         Ok(committed)

@@ -99,7 +99,8 @@ pub(super) async fn heads(lane: &Arc<Lane>, stores: &[StoreId]) -> Result<Vec<(S
             let ids = Arc::clone(&ids);
             Box::pin(async move {
                 let statement = "
-SELECT pg_is_in_recovery(), s.id, s.floor, s.schema, s.created_at, r.revision, r.write_id, r.committed_at
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+       s.id, s.floor, s.schema, s.created_at, r.revision, r.write_id, r.committed_at
 FROM relata.store s
 LEFT JOIN LATERAL (
     SELECT revision, write_id, committed_at FROM relata.revision
@@ -118,7 +119,8 @@ WHERE s.id = ANY ($1) AND s.deleted_at IS NULL";
 }
 
 /// Heads and the log are the primary's: a standby's are older, and it would not be noticed. A
-/// connection was the primary's when it was made; behind a pooler it may not be any more.
+/// connection was the primary's when it was made; behind a pooler it may not be any more. And a
+/// primary that is fenced by being read-only has a successor, which takes the writes.
 fn refuse_standby(in_recovery: bool) -> Result<(), Failure> {
     if in_recovery { Err(Failure::ReadOnly) } else { Ok(()) }
 }
@@ -265,11 +267,13 @@ pub(super) async fn tuples(
         })
         .await?;
     let first = rows.first().ok_or(DatastoreError::StoreNotFound)?;
-    let head = Columns::of(first).revision()?;
+    let mut columns = Columns::of(first);
+    let head = columns.revision()?;
+    let write_id = columns.next::<Option<_>>()?.map_or(WriteId::NIL, WriteId);
     let mut tuples = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut columns = Columns::of(row);
-        columns.skip(1);
+        columns.skip(2);
         let present: bool = columns.next()?;
         if !present {
             // The one row that tells the head of a page without tuples.
@@ -287,7 +291,7 @@ pub(super) async fn tuples(
     let limit = limit as usize;
     let more = tuples.len() > limit;
     tuples.truncate(limit);
-    Ok(TuplePage { head, tuples, more })
+    Ok(TuplePage { head, write_id, tuples, more })
 }
 
 /// The statement of a page: of the shape of the filter, so that the planner sees which index
@@ -299,11 +303,12 @@ fn page(
     limit: u32,
 ) -> QueryBuilder<Postgres> {
     let mut builder = QueryBuilder::new(
-        "SELECT coalesce(h.revision, 0), p.object_type IS NOT NULL, p.object_type, p.object_id, p.relation,
+        "SELECT coalesce(h.revision, 0), h.write_id, p.object_type IS NOT NULL, p.object_type, p.object_id, p.relation,
                 p.subject_type, p.subject_id, p.subject_relation, p.condition_name, p.condition_context, p.expires_at
          FROM relata.store s
          LEFT JOIN LATERAL (
-             SELECT revision FROM relata.revision WHERE store = s.id ORDER BY revision DESC LIMIT 1) h ON true
+             SELECT revision, write_id FROM relata.revision
+             WHERE store = s.id ORDER BY revision DESC LIMIT 1) h ON true
          LEFT JOIN LATERAL (SELECT * FROM relata.tuple t WHERE t.store = ",
     );
     builder.push_bind(store);

@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::rows::{self, bytes, failed};
-use super::{DatastoreError, TupleFilter, TuplePage, read};
+use super::{DatastoreError, Head, TupleFilter, TuplePage, read};
 use crate::datastore::encoding::KeyColumns;
 use crate::revision::StoreId;
 use crate::time::Timestamp;
@@ -25,20 +25,20 @@ pub(super) fn page(
     after: Option<&TupleKey>,
     limit: u32,
 ) -> Result<TuplePage, DatastoreError> {
-    let head = read::head(snapshot, store)?.revision;
+    let Head { revision: head, write_id, .. } = read::head(snapshot, store)?;
     let Some(query) = page_query(store, filter, after, limit) else {
-        return Ok(TuplePage { head, tuples: Vec::new(), more: false });
+        return Ok(TuplePage { head, write_id, tuples: Vec::new(), more: false });
     };
     let mut statement = snapshot.prepare_cached(&query.sql).map_err(failed)?;
     let mut found = statement.query(params_from_iter(query.parameters)).map_err(failed)?;
     let mut tuples = Vec::new();
     while let Some(row) = found.next().map_err(failed)? {
         if tuples.len() >= limit as usize {
-            return Ok(TuplePage { head, tuples, more: true });
+            return Ok(TuplePage { head, write_id, tuples, more: true });
         }
         tuples.push(rows::attributes(row, 6, rows::key(row, 0)?)?);
     }
-    Ok(TuplePage { head, tuples, more: false })
+    Ok(TuplePage { head, write_id, tuples, more: false })
 }
 
 /// The key so many tuples after another. The ones between are stepped over and not read.

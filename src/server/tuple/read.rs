@@ -12,6 +12,7 @@ use futures::stream::try_unfold;
 use crate::datastore::page::{PageError, PinnedReader};
 use crate::feed::FeedError;
 use crate::proto;
+use crate::revision::Zookie;
 use crate::server::call::Call;
 use crate::server::chunk::chunks;
 use crate::server::consistency;
@@ -38,35 +39,48 @@ pub(super) async fn read(
     request.page_size = 0;
     let digest = RequestDigest::of(call.method, Some(replica.store()), &request);
 
-    let (pin, after) = if cursor.is_empty() {
-        let at = if at_least.is_empty() {
-            consistency::newest(&node, &call, &replica).await?
-        } else {
-            let zookie = consistency::ours(&node, &replica, "at_least", &at_least)?;
-            consistency::at_least(&node, &call, &replica, zookie, "at_least").await?
-        };
-        let now = consistency::now(&replica);
-        (Pin { revision: at.revision, write: at.write_tag, schema: None, now }, None)
+    let reading = |pin: Pin, after| {
+        let reach = node.config().feed.ring_changes;
+        let (datastore, store) = (Arc::clone(node.datastore()), replica.store());
+        let reader = PinnedReader::new(datastore, store, (pin.revision, pin.write), filter.clone(), reach);
+        let zookie = Zookie::tagged(node.database(), store, pin.revision, pin.write);
+        Reading {
+            chunk: u32::try_from(limits.stream_chunk).unwrap_or(u32::MAX),
+            reader: Some(reader),
+            remaining: page_size,
+            zookie: zookie.to_string(),
+            messages: VecDeque::new(),
+            after,
+            digest,
+            pin,
+            node: Arc::clone(&node),
+        }
+    };
+    let reading = if cursor.is_empty() {
+        loop {
+            let at = if at_least.is_empty() {
+                consistency::newest(&node, &call, &replica).await?
+            } else {
+                let zookie = consistency::ours(&node, &replica, "at_least", &at_least)?;
+                consistency::at_least(&node, &call, &replica, zookie, "at_least").await?
+            };
+            let now = consistency::now(&replica);
+            let pin = Pin { revision: at.revision, write: at.write_tag, schema: None, now };
+            let mut reading = reading(pin, None);
+            match reading.advance().await {
+                // What memory had is lost, and nobody has seen it. The database has something else,
+                // and soon memory has too.
+                Err(Error::HistoryLost { .. }) => consistency::newest(&node, &call, &replica).await?,
+                outcome => {
+                    outcome?;
+                    break reading;
+                }
+            };
+        }
     } else {
         let Cursor { pin, after } = node.cursors().open(digest, &cursor)?;
         consistency::recognised(&node, &call, &replica, &pin).await?;
-        (pin, Some(after.parse::<TupleKey>().map_err(|_| CursorError::Invalid)?))
-    };
-
-    let reach = node.config().feed.ring_changes;
-    let reader =
-        PinnedReader::new(Arc::clone(node.datastore()), replica.store(), pin.revision, filter, reach);
-    let zookie = crate::revision::Zookie::tagged(node.database(), replica.store(), pin.revision, pin.write);
-    let reading = Reading {
-        chunk: u32::try_from(limits.stream_chunk).unwrap_or(u32::MAX),
-        reader: Some(reader),
-        remaining: page_size,
-        zookie: zookie.to_string(),
-        messages: VecDeque::new(),
-        after,
-        digest,
-        pin,
-        node,
+        reading(pin, Some(after.parse::<TupleKey>().map_err(|_| CursorError::Invalid)?))
     };
     // What has changed since is held in memory to be undone, so a reader who stalls is not waited
     // for. One who reads on may take as long as the call's deadline lets him.
@@ -97,10 +111,17 @@ struct Reading {
 }
 
 impl Reading {
+    /// Fetches what comes next, if anything does.
+    async fn advance(&mut self) -> Result<(), Error> {
+        match self.reader.take() {
+            Some(reader) => self.fetch(reader).await,
+            None => Ok(()),
+        }
+    }
+
     async fn next(&mut self) -> Result<Option<proto::ReadResponse>, Error> {
         if self.messages.is_empty() {
-            let Some(reader) = self.reader.take() else { return Ok(None) };
-            self.fetch(reader).await?;
+            self.advance().await?;
         }
         Ok(self.messages.pop_front())
     }
@@ -150,7 +171,9 @@ fn refused(error: PageError, pin: &Pin) -> Error {
     match error {
         PageError::OutOfReach { .. } => Error::Feed(FeedError::OutOfRange { revision: pin.revision }),
         // The revision was there when the list began.
-        PageError::Ahead { .. } => Error::HistoryLost { field: "cursor", fork: None },
+        PageError::Ahead { .. } | PageError::Lost { .. } => {
+            Error::HistoryLost { field: "cursor", fork: None }
+        }
         PageError::Datastore(error) => Error::Record(error),
     }
 }

@@ -276,7 +276,7 @@ impl Client {
             *self.shared.schema.lock().expect("no panic") = Some((response.schema_id.clone(), viewing));
         }
         let outcome = outcome.map(|response| (response.zookie, false));
-        let written = self.settle(&mut writing, Attempt { process, span, outcome });
+        let written = self.settle(&mut writing, Attempt { process, span, patience, outcome });
         self.close(writing, written)
     }
 
@@ -293,19 +293,20 @@ impl Client {
             let mut tuples = TupleServiceClient::new(channel);
             let outcome = bounded(patience, tuples.write(timed(request, patience))).await;
             let outcome = outcome.map(|response| (response.zookie, response.replayed));
-            Attempt { process, span: Span { begun, ended: clock.now() }, outcome }
+            Attempt { process, span: Span { begun, ended: clock.now() }, patience, outcome }
         })
     }
 
     /// Writes an attempt down; what it came to, if that is known.
     fn settle(&mut self, writing: &mut Writing, attempt: Attempt) -> Option<Written> {
-        let Attempt { process, span, outcome } = attempt;
+        let Attempt { process, span, patience, outcome } = attempt;
         let write = &mut writing.write;
         write.span.ended = span.ended;
         match outcome {
             Ok((zookie, replayed)) => match Known::new(zookie) {
                 Ok(known) => {
-                    write.acknowledged.push(Acknowledged { process, span, at: known.point, replayed });
+                    let at = known.point;
+                    write.acknowledged.push(Acknowledged { process, span, at, replayed, patience });
                     self.shared.acknowledge(known);
                     Some(Written::Done)
                 }
@@ -401,6 +402,7 @@ impl Writing {
 struct Attempt {
     process: Option<Process>,
     span: Span,
+    patience: Duration,
     outcome: Result<(String, bool), Status>,
 }
 

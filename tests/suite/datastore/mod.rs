@@ -65,7 +65,8 @@ on_both_databases! {
     pinned:
         pages_of_an_earlier_revision_are_exact,
         a_reader_stays_at_its_revision_while_others_write,
-        what_cannot_be_undone_is_an_error;
+        what_cannot_be_undone_is_an_error,
+        what_is_of_another_history_is_not_mixed_in;
     stores:
         stores_are_made_found_and_listed,
         stores_are_independent,

@@ -1,5 +1,7 @@
 //! What clients did and what they were told, compactly: a run keeps millions of these.
 
+use std::time::Duration;
+
 use super::fact::{Fact, Relation, Subject};
 use super::model::{Model, Viewing};
 use super::point::Point;
@@ -127,6 +129,8 @@ pub struct Acknowledged {
     pub at: Point,
     /// Told to have been written by an earlier attempt.
     pub replayed: bool,
+    /// The deadline of the call. Near it, a server no longer waits until it can show the write.
+    pub patience: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]

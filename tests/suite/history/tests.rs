@@ -1,6 +1,8 @@
 //! The checker finds what is wrong: small histories made by hand, each of which breaks one
 //! promise, beside ones that look odd and are right.
 
+use std::time::Duration;
+
 use super::fact::{Fact, Relation, Subject};
 use super::journal::{History, note};
 use super::lineage::{Entry, Log, digest, schema_digest};
@@ -130,7 +132,8 @@ impl World {
 
     fn acknowledge(&mut self, at: Point) {
         let write = self.last_write();
-        let told = Acknowledged { process: Some(NODE), span: write.span, at, replayed: false };
+        let patience = Duration::from_secs(2);
+        let told = Acknowledged { process: Some(NODE), span: write.span, at, replayed: false, patience };
         write.acknowledged.push(told);
     }
 

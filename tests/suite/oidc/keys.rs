@@ -1,5 +1,7 @@
 //! Where keys come from, how they change, and what happens when they do not come.
 
+#![allow(clippy::float_cmp, reason = "numbers of keys are whole")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -82,7 +82,7 @@ impl TryFrom<RuleText> for Rule {
         let condition = match (text.claim, condition) {
             (None, None) => None,
             (Some(Path::Within(names)), _) if names.is_empty() => return Err(RuleError::Path),
-            (Some(path), Some(test)) => Some((path, test)),
+            (Some(path), Some(expected)) => Some((path, expected)),
             (Some(_), None) | (None, Some(_)) => return Err(RuleError::Shape),
         };
         let grants: Vec<Grant> = text.grants.iter().map(|one| one.parse()).collect::<Result<_, _>>()?;

@@ -31,8 +31,8 @@ use super::report::{Report, Rule};
 pub struct Bounds {
     /// How old an answer without any wish may be.
     pub staleness: Duration,
-    /// A write acknowledged faster than this is in the memory of the server that wrote it: it
-    /// would have waited longer for that.
+    /// A write acknowledged faster than this, and well within its deadline, is in the memory of the
+    /// server that wrote it: it would have waited longer for that.
     pub visible: Duration,
     /// How far back servers reach.
     pub reach: Duration,

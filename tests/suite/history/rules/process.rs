@@ -30,7 +30,7 @@ pub fn judge(history: &History, lineage: &Lineage, bounds: Bounds, report: &mut 
     }
     for told in history.writes.iter().flat_map(|write| &write.acknowledged) {
         let took = told.span.ended.0.saturating_sub(told.span.begun.0);
-        let at_once = u128::from(took) < bounds.visible.as_micros();
+        let at_once = u128::from(took) < bounds.visible.min(told.patience / 2).as_micros();
         if let (Some(process), Some(place), true, false) =
             (told.process, lineage.place(told.at), at_once, told.replayed)
         {
