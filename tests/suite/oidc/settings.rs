@@ -35,6 +35,11 @@ fn a_server_does_not_start_with_settings_that_are_not_safe() {
         "`HS256` is not",
     );
     check("issuers: []\n", "names no issuer");
+    std::fs::write(folder.path().join("ca.pem"), "no certificate").expect("a file");
+    check(
+        "issuers:\n  - issuer: https://login.example.com\n    audience: relata\n    ca_file: ca.pem\n",
+        "`ca_file` holds no certificate",
+    );
     check("issuers:\n  - isuer: https://login.example.com\n", "cannot be understood");
     let mut command = relata();
     command.args(["serve", "--datastore", &record.url, "--oidc-config", "/nowhere/oidc.yaml"]);

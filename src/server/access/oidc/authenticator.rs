@@ -160,14 +160,13 @@ fn run(
     metrics: &Arc<Metrics>,
 ) -> Result<Issuers, OidcConfigError> {
     let mut running = Issuers::new();
+    let mut fresh = Vec::new();
     for Configured { settings, keys } in configured {
         let name = settings.issuer.clone();
         let known = before.get(&name).filter(|known| *known.issuer.settings() == settings);
         let one = match (known, keys) {
             (Some(known), keys) => {
-                if let Some(keys) = keys {
-                    refresh::hold(&known.issuer, metrics, |issuer| issuer.take(keys));
-                }
+                fresh.extend(keys.map(|keys| (known, keys)));
                 Arc::clone(known)
             }
             (None, keys) => {
@@ -179,6 +178,10 @@ fn run(
             }
         };
         running.insert(name, one);
+    }
+    // Not before all of them can be put in force: a file that cannot be used changes nothing.
+    for (known, keys) in fresh {
+        refresh::hold(&known.issuer, metrics, |issuer| issuer.take(keys));
     }
     Ok(running)
 }
@@ -198,5 +201,61 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.metrics.access.oidc_keys.dec_by(i64::try_from(self.issuer.key_count()).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::access::oidc::keys::KeySet;
+    use serde_json::json;
+
+    /// A file of which one issuer cannot be put in force leaves the others as they were, keys of
+    /// their files included.
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+        let read = || settings::read(&folder.path().join("oidc.yaml")).outcome.expect("settings");
+        let first = "{issuer: https://a.example, audience: relata, jwks_file: keys.json}";
+        // RFC 8037 appendix A.2.
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        write("keys.json", &json!({ "keys": [key] }).to_string());
+        write("oidc.yaml", &format!("issuers: [{first}]"));
+        let metrics = Metrics::new();
+        let before = run(read(), &Issuers::default(), &metrics).expect("in force");
+        let keys = || before.get("https://a.example").expect("an issuer").issuer.key_count();
+
+        write("keys.json", r#"{"keys": []}"#);
+        write("ca.pem", "no certificate");
+        let second = "{issuer: https://b.example, audience: relata, ca_file: ca.pem}";
+        write("oidc.yaml", &format!("issuers: [{first}, {second}]"));
+        let Err(error) = run(read(), &before, &metrics) else { panic!("put in force") };
+        assert!(error.to_string().contains("`ca_file` holds no certificate"), "{error}");
+        assert_eq!((keys(), metrics.access.oidc_keys.get()), (1, 1));
+
+        write("oidc.yaml", &format!("issuers: [{first}]"));
+        run(read(), &before, &metrics).expect("in force");
+        assert_eq!((keys(), metrics.access.oidc_keys.get()), (0, 0));
+    }
+
+    /// Keys that arrive while their issuer is retired are neither taken nor counted.
+    #[tokio::test]
+    async fn a_retired_issuer_takes_no_keys() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("oidc.yaml");
+        std::fs::write(&path, "issuers: [{issuer: https://a.example, audience: relata}]").expect("a file");
+        let Configured { settings, .. } =
+            settings::read(&path).outcome.expect("settings").pop().expect("an issuer");
+        let issuer = Issuer::new(settings, None);
+        let keys = || {
+            let text = br#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+            KeySet::read(text).expect("a key set")
+        };
+        assert_eq!(issuer.take(keys()), (0, 1));
+        assert_eq!(issuer.take(keys()), (1, 1));
+        assert_eq!(issuer.retire(), (1, 0));
+        assert_eq!(issuer.take(keys()), (0, 0));
+        assert_eq!(issuer.key_count(), 0);
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::keys::{KeySet, KeySetError};
 use super::settings::{IssuerProblem, IssuerSettings, Source, secure_url};
+use crate::server::convert::clip;
 use crate::server::tls;
 
 /// How long discovery and key set may take together.
@@ -20,6 +21,9 @@ pub enum FetchError {
     /// The authorities of the settings cannot be used, or the system has none.
     #[error("no connection can be made")]
     Client(#[source] reqwest::Error),
+    /// Nobody could be trusted, so nothing could ever be fetched.
+    #[error("`ca_file` holds no certificate")]
+    NoAuthority,
     /// The issuer cannot be reached, or breaks off.
     #[error("`{url}` cannot be fetched")]
     Request { url: Url, source: reqwest::Error },
@@ -80,7 +84,11 @@ impl Fetcher {
             .map_or_else(|| settings.issuer.starts_with("http://"), |url| url.scheme() == "http");
         let builder = match &settings.authorities {
             Some(pem) => {
-                builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(FetchError::Client)?)
+                let authorities = Certificate::from_pem_bundle(pem).map_err(FetchError::Client)?;
+                if authorities.is_empty() {
+                    return Err(FetchError::NoAuthority);
+                }
+                builder.tls_certs_only(authorities)
             }
             // Without encryption nobody's authorities matter, and some systems have none.
             None if plain => builder.tls_certs_only([]).no_proxy(),
@@ -114,10 +122,9 @@ impl Fetcher {
             Err(source) => return Err(FetchError::Discovery { url, source }),
         };
         if *discovery.issuer != *self.issuer {
-            let found = crate::server::convert::clip(&discovery.issuer);
-            return Err(FetchError::OtherIssuer { url, found });
+            return Err(FetchError::OtherIssuer { url, found: clip(&discovery.issuer) });
         }
-        secure_url(&discovery.jwks_uri).map_err(FetchError::Leads)
+        keys_address(&url, &discovery.jwks_uri).map_err(FetchError::Leads)
     }
 
     async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
@@ -134,5 +141,43 @@ impl Fetcher {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+}
+
+/// Where a discovery document says that the keys are. One that came encrypted does not lead to
+/// where nothing is, not even on this machine: others here are not for an issuer to call, and
+/// what comes back might have passed through a proxy that can change it.
+fn keys_address(discovery: &Url, keys: &str) -> Result<Url, IssuerProblem> {
+    let url = secure_url(keys)?;
+    if discovery.scheme() == "https" && url.scheme() != "https" {
+        return Err(IssuerProblem::Unencrypted { url: clip(keys) });
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encrypted_issuer_does_not_lead_to_plain_text() {
+        let leads = |discovery: &str, keys: &str| {
+            let url = format!("{discovery}/.well-known/openid-configuration").parse().expect("a URL");
+            keys_address(&url, keys).map(String::from).map_err(|problem| problem.to_string())
+        };
+        for (discovery, keys) in [
+            ("https://a.example", "https://keys.example/keys"),
+            ("http://127.0.0.1:9000", "http://127.0.0.1:9000/keys"),
+            ("http://localhost:9000", "https://keys.example/keys"),
+        ] {
+            assert_eq!(leads(discovery, keys), Ok(keys.to_owned()));
+        }
+        for keys in ["http://127.0.0.1:9000/keys", "http://localhost/keys", "http://[::1]/keys"] {
+            let problem = leads("https://a.example", keys).expect_err(keys);
+            assert!(problem.contains("is not encrypted"), "{problem}");
+        }
+        for keys in ["http://keys.example/keys", "file:///etc/passwd", "https://", "keys", ""] {
+            leads("http://127.0.0.1:9000", keys).expect_err(keys);
+        }
     }
 }

@@ -89,28 +89,30 @@ impl Issuer {
         self.held.load().as_ref().map(|held| held.since.elapsed())
     }
 
-    /// Takes new keys. Whoever was let in by one that is gone is sent away.
-    pub fn take(&self, keys: KeySet) {
-        self.hold(Some(Arc::new(Held { keys, since: Instant::now() })));
+    /// Takes new keys. Whoever was let in by one that is gone is sent away. Returns how many keys
+    /// there were before, and how many there are now.
+    pub fn take(&self, keys: KeySet) -> (usize, usize) {
+        self.hold(Some(Arc::new(Held { keys, since: Instant::now() })))
     }
 
-    /// Has no keys any more, and sends everybody away.
-    pub fn forget_keys(&self) {
-        self.hold(None);
+    /// Has no keys any more, and sends everybody away. Returns what [`Self::take`] does.
+    pub fn forget_keys(&self) -> (usize, usize) {
+        self.hold(None)
     }
 
-    /// Is in force no more: sends everybody away and lets nobody in.
-    pub fn retire(&self) {
+    /// Is in force no more: sends everybody away and lets nobody in. Returns what [`Self::take`] does.
+    pub fn retire(&self) -> (usize, usize) {
         self.guests().retired = true;
-        self.hold(None);
+        self.hold(None)
     }
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hold(&self, held: Option<Arc<Held>>) {
+    fn hold(&self, held: Option<Arc<Held>>) -> (usize, usize) {
         let mut guests = self.guests();
+        let before = self.key_count();
         self.held.store(held.filter(|_| !guests.retired));
         // Whoever is let in meanwhile is remembered after this, and then looks for the key again.
         guests.admitted.retain(|admitted| {
@@ -120,6 +122,7 @@ impl Issuer {
             }
             stays
         });
+        (before, self.key_count())
     }
 
     fn holds(&self, key: &Arc<Key>) -> bool {

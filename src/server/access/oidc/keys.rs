@@ -209,6 +209,16 @@ mod tests {
         }
     }
 
+    /// Some issuers write a modulus with a sign byte. *ring* takes no such key.
+    #[test]
+    fn zeros_before_a_number_do_not_count() {
+        let key = |n: &[u8], e: &[u8]| json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e)});
+        let plain = read(&[key(&[200, 0, 7], &[1, 0, 1])]);
+        assert_eq!(plain.len(), 1);
+        assert!(plain == read(&[key(&[0, 200, 0, 7], &[0, 0, 1, 0, 1])]));
+        assert!(plain != read(&[key(&[200, 7], &[1, 0, 1])]));
+    }
+
     #[test]
     fn what_is_no_set_says_so() {
         for text in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": 1}"#, "<html>"] {

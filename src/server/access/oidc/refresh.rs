@@ -122,10 +122,9 @@ pub async fn follow(issuer: Arc<Issuer>, fetcher: Fetcher, metrics: Arc<Metrics>
     }
 }
 
-/// Changes an issuer's keys, and the count of all keys with them.
-pub fn hold(issuer: &Issuer, metrics: &Metrics, change: impl FnOnce(&Issuer)) {
-    let before = issuer.key_count();
-    change(issuer);
-    let difference = i64::try_from(issuer.key_count()).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
-    metrics.access.oidc_keys.inc_by(difference);
+/// Changes an issuer's keys, and the count of all keys with them. What changes is counted by the
+/// issuer: keys that arrive while it is retired would be subtracted twice here.
+pub fn hold(issuer: &Issuer, metrics: &Metrics, change: impl FnOnce(&Issuer) -> (usize, usize)) {
+    let (before, now) = change(issuer);
+    metrics.access.oidc_keys.inc_by(i64::try_from(now).unwrap_or(0) - i64::try_from(before).unwrap_or(0));
 }

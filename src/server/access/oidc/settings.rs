@@ -13,6 +13,7 @@ use super::keys::{KeySet, KeySetError};
 use super::rules::{Rule, RuleError, RuleText};
 use super::token::Expected;
 use crate::server::changes::{Contents, FileError};
+use crate::server::convert::clip;
 
 /// Most issuers of a file, rules of an issuer, and bytes of an issuer's name.
 const MAX_ISSUERS: usize = 32;
@@ -118,6 +119,9 @@ pub enum IssuerProblem {
     /// What is fetched could be replaced on its way.
     #[error("`{url}` must begin with https://; http:// is for loopback addresses")]
     Insecure { url: String },
+    /// An issuer that is encrypted says that its keys are where nothing is.
+    #[error("`{url}` is not encrypted, and the issuer is")]
+    Unencrypted { url: String },
     /// Not a URL.
     #[error("`{url}` is not a URL")]
     Url { url: String },
@@ -329,20 +333,17 @@ fn is_issuer(text: &str) -> Result<(), IssuerProblem> {
 
 /// A URL from which keys may be fetched: nobody on the way can replace them.
 pub fn secure_url(text: &str) -> Result<Url, IssuerProblem> {
-    let url = Url::parse(text).map_err(|_| IssuerProblem::Url { url: text.to_owned() })?;
+    let url = Url::parse(text).map_err(|_| IssuerProblem::Url { url: clip(text) })?;
+    // A password would end up in logs.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(IssuerProblem::Url { url: url.host_str().map(clip).unwrap_or_default() });
+    }
     let secure = match url.scheme() {
         "https" => url.has_host(),
         "http" => is_loopback(&url),
         _ => false,
     };
-    if !secure {
-        return Err(IssuerProblem::Insecure { url: text.to_owned() });
-    }
-    // A password would end up in logs.
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(IssuerProblem::Url { url: url.host_str().unwrap_or_default().to_owned() });
-    }
-    Ok(url)
+    if secure { Ok(url) } else { Err(IssuerProblem::Insecure { url: clip(text) }) }
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -455,6 +456,16 @@ issuers:
         // A password in a URL is not repeated.
         let message = read_text(&with("https://user:hunter2@a.example", fine)).err().expect("refused");
         assert!(!message.to_string().split(": ").last().expect("a part").contains("hunter2"), "{message}");
+        for scheme in ["https", "http", "ftp"] {
+            let keys = format!("{fine}    jwks_url: {scheme}://user:hunter2@a.example/keys\n");
+            let message = read_text(&with(https, &keys)).err().expect("refused").to_string();
+            assert!(message.contains("is not a URL") && !message.contains("hunter2"), "{message}");
+        }
+        // A discovery document that is all address does not fill the log.
+        for long in [format!("http://a.example/{}", "x".repeat(100_000)), "x".repeat(100_000)] {
+            let message = secure_url(&long).expect_err("refused").to_string();
+            assert!(message.len() < 500, "{} bytes", message.len());
+        }
     }
 
     #[test]
