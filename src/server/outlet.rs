@@ -114,9 +114,10 @@ mod tests {
     ) -> (impl Stream<Item = Result<u32, Error>> + Send + 'static, impl Fn() -> bool) {
         let held = Arc::new(());
         let watched = Arc::downgrade(&held);
-        // The closure has what it mentions.
-        let answers = answers
-            .map(move |answer| Arc::strong_count(&held).gt(&0).then_some(answer).ok_or(Error::ShuttingDown));
+        let answers = answers.map(move |answer| {
+            drop(Arc::clone(&held));
+            Ok(answer)
+        });
         (answers, move || watched.strong_count() > 0)
     }
 
