@@ -360,7 +360,7 @@ impl Client {
             "SCHEMA_CHANGED" => return Told::Refused(Refusal::SchemaChanged),
             "DATABASE_UNAVAILABLE" | "QUEUE_FULL" => Told::Refused(Refusal::Unable),
             "REPLICA_STALE" | "STORE_LOADING" | "HISTORY_DIVERGED" | "SHUTTING_DOWN" | "ZOOKIE_AHEAD"
-            | "OUTCOME_UNKNOWN" | "DEADLINE_EXCEEDED" => Told::Nothing,
+            | "OUTCOME_UNKNOWN" | "DEADLINE_EXCEEDED" | "STREAM_TOO_OLD" => Told::Nothing,
             // Not of the server: the connection broke, or there was none.
             "" if status.code() != Code::Unimplemented => Told::Nothing,
             _ => return Told::Defect,
