@@ -497,12 +497,19 @@ async fn hot_group() {
     let dead = last.value("relata_memory_ids", &[("state", "dead")]);
     assert!(dead <= fraction(WRITERS, 1), "{dead} ids wait for {adds} newcomers that have come");
     assert!(adds >= 100, "{adds} members were replaced");
-    // What is counted stays where it was, and so does the process: recent changes, what the reader
-    // holds of a state gone by, and what the allocator keeps come on top.
+    // What is counted stays where it was. On top come recent changes, what the reader holds of a state
+    // gone by, and his list itself, which is of everybody: a hundred bytes a member, and twice that
+    // while one list ends and the next begins.
     let graph = last.value("relata_memory_bytes", &[("class", "graph")]);
     assert!(graph <= first.graph * 1.02, "{graph} bytes of graph, at first {}", first.graph);
-    let bound = first.resident + first.resident / 4 + 256 * MIB;
+    let list = usize::try_from(form.members).expect("a number") * 200;
+    let bound = first.resident + first.resident / 4 + list + 256 * MIB;
     assert!(most <= bound, "the process took {} MiB", most / MIB);
+    // And it does not creep: the second half takes no more than the first did.
+    let (early, late) = samples.split_at(samples.len() / 2);
+    let most_of = |samples: &[Sample]| samples.iter().map(|sample| sample.resident).max().unwrap_or_default();
+    let (early, late) = (most_of(early), most_of(late));
+    assert!(late <= early + early / 4 + 64 * MIB, "{} MiB became {} MiB", early / MIB, late / MIB);
     assert!(run.told.load(Ordering::Relaxed) > 0, "the reader was never told");
     assert!(run.either.load(Ordering::Relaxed) * 4 < checks, "most answers are judged");
     if form.full {
