@@ -29,9 +29,9 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    Committed, Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys,
-    LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Upkeep,
-    Write,
+    Committed, Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter,
+    KeyId, KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema,
+    TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
@@ -498,6 +498,10 @@ impl Datastore for Faulty {
         }
         drop(state);
         Ok(entries)
+    }
+
+    async fn history(&self, store: StoreId, query: HistoryQuery) -> Result<History, DatastoreError> {
+        self.ask(Method::Log, |inner| async move { inner.history(store, query).await }).await
     }
 
     async fn tuples(

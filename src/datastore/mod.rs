@@ -25,6 +25,7 @@ pub mod encoding;
 mod error;
 pub mod faulty;
 mod filter;
+mod history;
 mod keys;
 pub mod page;
 pub mod postgres;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 
 pub use error::{DatastoreError, GroupError};
 pub use filter::{Expectation, Precondition, TupleFilter};
+pub use history::{History, HistoryQuery, Order};
 pub use keys::{KeyDigest, KeyFilter, KeyId, KeysStamp, LiveKey, LiveKeys, NewKey, StoredKey};
 pub use stored::{Change, Head, Identity, LogEntry, SchemaId, Store, StoredSchema, TuplePage};
 pub use upkeep::{Purge, PurgeMark, Trim, Upkeep};
@@ -146,6 +148,9 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
         from: Revision,
         limit: u32,
     ) -> Result<Vec<(Revision, WriteId)>, DatastoreError>;
+
+    /// Log entries as people ask for them, whole revisions. What has been trimmed is left out.
+    async fn history(&self, store: StoreId, query: HistoryQuery) -> Result<History, DatastoreError>;
 
     /// Live tuples that match, in key order, after a key, at most `limit`. Expired tuples that
     /// have not been swept are included.

@@ -21,14 +21,20 @@ pub(super) fn whole(
                 entry.revision
             )));
         }
-        if i64::try_from(entry.changes.len()) != Ok(promised) {
-            return Err(DatastoreError::Corrupt(format!(
-                "revision {expected} of store {store} has {} changes instead of {promised}",
-                entry.changes.len()
-            )));
-        }
         expected = expected.next();
-        entries.push(entry);
+        entries.push(complete(store, entry, promised)?);
     }
     Ok(entries)
+}
+
+/// An entry, if it has as many changes as its revision is recorded to have.
+pub(super) fn complete(store: StoreId, entry: LogEntry, promised: i64) -> Result<LogEntry, DatastoreError> {
+    if i64::try_from(entry.changes.len()) == Ok(promised) {
+        return Ok(entry);
+    }
+    Err(DatastoreError::Corrupt(format!(
+        "revision {} of store {store} has {} changes instead of {promised}",
+        entry.revision,
+        entry.changes.len()
+    )))
 }

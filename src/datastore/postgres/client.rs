@@ -10,10 +10,11 @@ use tokio::task::AbortHandle;
 use super::failure::Failure;
 use super::lane::{Lane, Planning};
 use super::notify::{Notifier, listen};
-use super::{PostgresSettings, commit, keys, migrate, reads, stores};
+use super::{PostgresSettings, commit, history, keys, migrate, reads, stores};
 use crate::datastore::{
-    Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry,
-    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Upkeep, Write,
+    Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
+    KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter,
+    TuplePage, Upkeep, Write,
 };
 use crate::metrics::{self, Metrics};
 use crate::revision::{Revision, StoreId, WriteId};
@@ -230,6 +231,10 @@ impl Datastore for Postgres {
         limit: u32,
     ) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
         self.told(reads::write_ids(&self.feed, store, from, limit).await).await
+    }
+
+    async fn history(&self, store: StoreId, query: HistoryQuery) -> Result<History, DatastoreError> {
+        self.told(history::history(&self.general, store, query).await).await
     }
 
     async fn tuples(

@@ -6,6 +6,7 @@
 //! lane      connections: who may use how many, when one is kept, when dropped
 //! commit    one group of writes, one transaction, four round trips
 //! reads     heads, the log, tuples, schemas, stores: each one statement, hence one snapshot
+//! history   the log as people ask for it: backwards, of somebody, of something
 //! keys      API keys
 //! upkeep    what expired, was deleted, or is too old, step by step
 //! notify    hints between nodes
@@ -17,6 +18,7 @@
 mod client;
 mod commit;
 mod failure;
+mod history;
 mod keys;
 mod lane;
 mod migrate;

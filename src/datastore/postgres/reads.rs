@@ -121,7 +121,7 @@ WHERE s.id = ANY ($1) AND s.deleted_at IS NULL";
 /// Heads and the log are the primary's: a standby's are older, and it would not be noticed. A
 /// connection was the primary's when it was made; behind a pooler it may not be any more. And a
 /// primary that is fenced by being read-only has a successor, which takes the writes.
-fn refuse_standby(in_recovery: bool) -> Result<(), Failure> {
+pub(super) fn refuse_standby(in_recovery: bool) -> Result<(), Failure> {
     if in_recovery { Err(Failure::ReadOnly) } else { Ok(()) }
 }
 
@@ -168,11 +168,16 @@ pub(super) async fn log(
     if from < floor {
         return Err(DatastoreError::Trimmed { floor }.into());
     }
-    let mut entries: Vec<(LogEntry, i64)> = Vec::new();
-    for row in &rows {
+    Ok(whole(store, from, entries(&rows)?)?)
+}
+
+/// Revisions from rows as [`LOG`] has them, and how many changes each is recorded to have.
+pub(super) fn entries(rows: &[PgRow]) -> Result<Vec<(LogEntry, i64)>, Failure> {
+    let mut entries = Vec::new();
+    for row in rows {
         read_log_row(row, &mut entries)?;
     }
-    Ok(whole(store, from, entries)?)
+    Ok(entries)
 }
 
 /// Revisions of a live store and the writes that made them.

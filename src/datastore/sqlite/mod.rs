@@ -12,6 +12,7 @@
 //! | [`migrate`] | makes and upgrades the tables, and the identity |
 //! | [`commit`] | the transaction of a group of writes |
 //! | [`read`] | heads, log and schemas |
+//! | [`history`] | the log as people ask for it |
 //! | [`scan`] | pages of tuples by filter |
 //! | [`stores`] | stores |
 //! | [`keys`] | API keys |
@@ -20,6 +21,7 @@
 
 mod commit;
 mod file;
+mod history;
 mod keys;
 mod migrate;
 mod read;
@@ -39,8 +41,9 @@ use tokio::sync::broadcast;
 use self::file::DatabaseFile;
 use self::threads::Threads;
 use super::{
-    Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry,
-    NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage, Upkeep, Write,
+    Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
+    KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter,
+    TuplePage, Upkeep, Write,
 };
 use crate::metrics::Metrics;
 use crate::revision::{Revision, StoreId, WriteId};
@@ -220,6 +223,10 @@ impl Datastore for Sqlite {
         limit: u32,
     ) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
         self.read(move |snapshot| read::write_ids(snapshot, store, from, limit)).await
+    }
+
+    async fn history(&self, store: StoreId, query: HistoryQuery) -> Result<History, DatastoreError> {
+        self.read(move |snapshot| history::history(snapshot, store, &query)).await
     }
 
     async fn tuples(

@@ -64,22 +64,35 @@ pub(super) fn log(
     if from < floor {
         return Err(DatastoreError::Trimmed { floor });
     }
-    let sql = "SELECT revision, write_id, committed_at, principal, note, schema, changes \
-               FROM revision WHERE store = ? AND revision >= ? ORDER BY revision";
-    let mut statement = snapshot.prepare_cached(sql).map_err(failed)?;
+    let sql =
+        format!("SELECT {ENTRY_COLUMNS} FROM revision r WHERE store = ? AND revision >= ? ORDER BY revision");
+    let mut statement = snapshot.prepare_cached(&sql).map_err(failed)?;
     let mut found = statement.query(params![bytes(store), number(from)]).map_err(failed)?;
     let mut entries: Vec<(LogEntry, i64)> = Vec::new();
     let mut budget = i64::from(limit);
     while budget > 0 || entries.is_empty() {
         let Some(row) = found.next().map_err(failed)? else { break };
-        let mut entry = entry(row)?;
-        let count: i64 = get(row, 6)?;
-        entry.changes = changes(snapshot, store, entry.revision)?;
+        let (entry, count) = entry_and_count(snapshot, store, row)?;
         // A revision without changes costs as much as one with.
         budget -= count.max(1);
         entries.push((entry, count));
     }
     whole(store, from, entries)
+}
+
+/// The columns that [`entry_and_count`] reads, of the table `revision` under the name `r`.
+pub(super) const ENTRY_COLUMNS: &str =
+    "r.revision, r.write_id, r.committed_at, r.principal, r.note, r.schema, r.changes";
+
+/// A revision with its changes, and how many it is recorded to have.
+pub(super) fn entry_and_count(
+    snapshot: &Connection,
+    store: StoreId,
+    row: &Row<'_>,
+) -> Result<(LogEntry, i64), DatastoreError> {
+    let mut entry = entry(row)?;
+    entry.changes = changes(snapshot, store, entry.revision)?;
+    Ok((entry, get(row, 6)?))
 }
 
 fn entry(row: &Row<'_>) -> Result<LogEntry, DatastoreError> {

@@ -111,7 +111,7 @@ impl Query {
 }
 
 /// The parts of a filter in key order; `""` for a subject without relation.
-fn parts(filter: &TupleFilter) -> [Option<&str>; 6] {
+pub(super) fn parts(filter: &TupleFilter) -> [Option<&str>; 6] {
     let subject_relation = filter.subject_relation.as_ref();
     [
         filter.object_type.as_ref().map(TypeName::as_str),

@@ -9,6 +9,7 @@ mod corruption;
 mod doubt;
 mod durability;
 pub mod fixture;
+mod history;
 mod keys;
 mod log;
 mod pinned;
@@ -57,6 +58,8 @@ on_both_databases! {
         the_log_tells_every_revision_in_order,
         the_log_is_read_in_pieces,
         a_trimmed_log_says_where_it_begins;
+    history:
+        history_is_the_log_filtered;
     reads:
         pages_with_every_filter_are_complete_and_in_order,
         a_key_so_many_tuples_on_is_found,

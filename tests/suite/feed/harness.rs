@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use relata::datastore::sqlite::Sqlite;
 use relata::datastore::{
-    Action, Committed, Datastore, DatastoreError, GroupError, Head, Identity, KeyFilter, KeyId, KeysStamp,
-    LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter, TuplePage,
-    Update, Upkeep, Write,
+    Action, Committed, Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity,
+    KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey,
+    StoredSchema, TupleFilter, TuplePage, Update, Upkeep, Write,
 };
 use relata::feed::FeedSettings;
 use relata::graph::{Ordinal, QuestionView, View};
@@ -413,6 +413,10 @@ impl Datastore for Faults {
         limit: u32,
     ) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
         self.inner()?.write_ids(store, from, limit).await
+    }
+
+    async fn history(&self, store: StoreId, query: HistoryQuery) -> Result<History, DatastoreError> {
+        self.inner()?.history(store, query).await
     }
 
     async fn tuples(
