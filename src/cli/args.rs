@@ -8,8 +8,8 @@ use super::exit::{Exit, Failure};
 use super::output::{Format, Output, remark};
 use super::settings::{Globals, Settings};
 use super::{
-    check, completions, context, expand, key, list_objects, list_relations, list_subjects, migrate, schema,
-    serve, store, test, tuple, version,
+    check, completions, context, expand, key, list_objects, list_relations, list_subjects, migrate, object,
+    schema, serve, store, test, tuple, version,
 };
 
 /// An authorization server, and the way to ask it.
@@ -47,6 +47,7 @@ enum Command {
     ListSubjects(list_subjects::ListSubjects),
     ListRelations(list_relations::ListRelations),
     Tuple(tuple::Tuple),
+    Object(object::Object),
     Schema(schema::Schema),
     Test(test::Test),
     Store(store::Store),
@@ -103,6 +104,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Key(key) => key.run(&globals, out),
         Command::Store(store) => ask(&globals, async |settings| store.run(settings, out).await),
         Command::Tuple(tuple) => ask(&globals, async |settings| tuple.run(settings, out).await),
+        Command::Object(object) => ask(&globals, async |settings| object.run(settings, out).await),
         Command::Schema(schema) => schema.run(&globals, out),
     }
 }

@@ -96,6 +96,12 @@ impl Feed {
         self.shared.pinned.insert(store);
     }
 
+    /// A store's copy, if this node has one.
+    #[must_use]
+    pub fn resident(&self, store: StoreId) -> Option<Arc<Replica>> {
+        self.shared.replica(store)
+    }
+
     /// There may be something new in a store: call it after a commit.
     pub fn hint(&self, store: StoreId) {
         self.shared.source.metrics.feed.hints.of(HintSource::Here).inc();

@@ -71,7 +71,7 @@ pub fn tuple(tuple: proto::Tuple, limits: &RequestLimits) -> Result<Tuple, Error
             ),
         }),
     };
-    let expires_at = tuple.expires_at.as_ref().map(timestamp).transpose()?;
+    let expires_at = tuple.expires_at.as_ref().map(|moment| timestamp("expires_at", moment)).transpose()?;
     Ok(Tuple { key, attributes: Attributes { condition, expires_at } })
 }
 
@@ -203,15 +203,11 @@ fn value(value: prost_types::Value) -> Value {
 }
 
 /// A moment of the request. Relata keeps microseconds; what is finer is dropped.
-pub fn timestamp(timestamp: &prost_types::Timestamp) -> Result<Timestamp, Error> {
+pub fn timestamp(field: &'static str, timestamp: &prost_types::Timestamp) -> Result<Timestamp, Error> {
     /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, what the wire type allows.
     const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
     if !RANGE.contains(&timestamp.seconds) || !(0..1_000_000_000).contains(&timestamp.nanos) {
-        return Err(Error::field(
-            "expires_at",
-            Reason::InvalidField,
-            "not a time between the years 1 and 9999",
-        ));
+        return Err(Error::field(field, Reason::InvalidField, "not a time between the years 1 and 9999"));
     }
     Ok(Timestamp::from_micros(timestamp.seconds * 1_000_000 + i64::from(timestamp.nanos) / 1_000))
 }

@@ -48,6 +48,16 @@ impl Deadline {
         self.instant() - MARGIN.min(remaining / 10)
     }
 
+    /// When a stream that goes on step by step begins no further one, so that it ends by saying
+    /// where it stands and not with an error: two seconds before the deadline, or a quarter of
+    /// what is left of it now.
+    #[must_use]
+    pub fn last_call(self) -> Instant {
+        const MARGIN: Duration = Duration::from_secs(2);
+        let remaining = self.instant().saturating_duration_since(Instant::now());
+        self.instant() - MARGIN.min(remaining / 4)
+    }
+
     /// The earlier of this deadline and one that far from now.
     #[must_use]
     pub fn at_most(self, duration: Duration) -> Self {
@@ -101,6 +111,17 @@ mod tests {
         assert_eq!(parse("7n"), Some(Duration::from_nanos(7)));
         for malformed in ["", "S", "-1S", "+1S", "1", "1x", "123456789S", "1é", "１S"] {
             assert_eq!(parse(malformed), None, "{malformed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_call_leaves_time_to_say_where_one_stands() {
+        for (seconds, margin) in [(1, 250), (4, 1_000), (30, 2_000)] {
+            let deadline = Deadline::within(Duration::from_secs(seconds));
+            let left = deadline.instant() - deadline.last_call();
+            // A moment has passed since the deadline was set.
+            let expected = Duration::from_millis(margin);
+            assert!(left <= expected && left >= expected.mul_f64(0.8), "{left:?} of {seconds} s");
         }
     }
 

@@ -26,7 +26,7 @@ use crate::datastore::committer::{CommitError, CommitterSettings, Committers};
 use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Write};
 use crate::feed::{Feed, FeedSettings, Replica, SchemaVersion};
 use crate::metrics::Metrics;
-use crate::revision::{DatabaseId, StoreId};
+use crate::revision::{DatabaseId, Revision, StoreId};
 use crate::upkeep::Upkeep;
 
 /// One server of possibly many on one record.
@@ -278,14 +278,33 @@ impl Node {
         replica: &Arc<Replica>,
         write: Write,
     ) -> Result<Committed, Error> {
-        let store = replica.store();
+        let committed = self.commit_unseen(call, replica.store(), write).await?;
+        self.see(call, replica, committed.revision).await;
+        Ok(committed)
+    }
+
+    /// Commits a write to a store that need not be in memory.
+    pub async fn commit_unseen(&self, call: &Call, store: StoreId, write: Write) -> Result<Committed, Error> {
         // Early, so that a write that is in doubt at the deadline can be told so.
         let committed = self.committers.write(store, write, call.deadline.early().into_std()).await;
         let committed = committed.map_err(refused)?;
-        self.feed.committed(replica, committed.revision, committed.write_id);
-        let patience = call.deadline.at_most(self.config.write_visibility).early();
-        let _ = replica.at_least(committed.revision, patience.into_std()).await;
+        match self.feed.resident(store) {
+            Some(replica) => self.feed.committed(&replica, committed.revision, committed.write_id),
+            None => self.feed.hint(store),
+        }
         Ok(committed)
+    }
+
+    /// Waits a moment until this node's memory has a revision, if it has the store.
+    pub async fn wait_a_moment(&self, call: &Call, store: StoreId, revision: Revision) {
+        if let Some(replica) = self.feed.resident(store) {
+            self.see(call, &replica, revision).await;
+        }
+    }
+
+    async fn see(&self, call: &Call, replica: &Replica, revision: Revision) {
+        let patience = call.deadline.at_most(self.config.write_visibility).early();
+        let _ = replica.at_least(revision, patience.into_std()).await;
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::batch::{self, Outcome};
 use super::filter;
 use crate::cli::connect::Connection;
+use crate::cli::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{Format, Output, remark};
 use crate::cli::settings::Settings;
@@ -80,7 +81,7 @@ pub struct Change {
     /// A retry with the same key and the same request writes nothing and returns the first zookie.
     #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
     idempotency_key: String,
-    /// Kept in the changelog, shown by `tuple watch`.
+    /// Kept in the changelog, shown by `tuple watch` and `tuple log`.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
     /// Write only if this schema version is in force.
@@ -363,15 +364,7 @@ fn from_now(text: &str) -> Result<Timestamp, Failure> {
         Failure::bad_input(format!("--expires-in `{text}` is not a duration"))
             .advise("write it like 90m, 8h or 30d")
     };
-    // Days count 24 hours: a grant of 30 days does not depend on the clock changing in spring.
-    let hours = text
-        .strip_suffix('d')
-        .and_then(|days| days.parse::<u32>().ok())
-        .map(|days| format!("{}h", u64::from(days) * 24));
-    let duration: jiff::SignedDuration = hours.as_deref().unwrap_or(text).parse().map_err(|_| refused())?;
-    if !duration.is_positive() {
-        return Err(refused());
-    }
+    let duration = duration::parse(text).ok_or_else(refused)?;
     let moment = jiff::Timestamp::now().checked_add(duration).map_err(|_| refused())?;
     Ok(Timestamp::from_micros(moment.as_microsecond()))
 }

@@ -1,8 +1,10 @@
-//! `relata tuple`: write, read and watch tuples.
+//! `relata tuple`: write, read and watch tuples, and look back at what was changed.
 
 mod batch;
 mod change;
+mod delete_matching;
 mod filter;
+mod log;
 mod read;
 mod watch;
 
@@ -20,7 +22,9 @@ Examples:
   relata tuple write doc:plan viewer user:ann
   relata tuple touch tuples.csv
   relata tuple read doc:plan#viewer
-  relata tuple watch --output jsonl")]
+  relata tuple watch --output jsonl
+  relata tuple log doc:plan --since 7d
+  relata tuple delete-matching @user:ann --dry-run")]
 pub struct Tuple {
     #[command(subcommand)]
     action: Action,
@@ -37,8 +41,10 @@ enum Action {
     /// Remove tuples.
     #[command(after_help = change::EXAMPLES, override_usage = change::USAGE)]
     Delete(change::Change),
+    DeleteMatching(delete_matching::DeleteMatching),
     Read(read::Read),
     Watch(watch::Watch),
+    Log(log::Log),
 }
 
 impl Tuple {
@@ -49,6 +55,8 @@ impl Tuple {
             Action::Delete(change) => change.run(Operation::Delete, settings, out).await,
             Action::Read(read) => read.run(settings, out).await,
             Action::Watch(watch) => watch.run(settings, out).await,
+            Action::DeleteMatching(delete) => delete.run(settings, out).await,
+            Action::Log(log) => log.run(settings, out).await,
         }
     }
 }

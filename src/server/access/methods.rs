@@ -49,8 +49,11 @@ pub const TABLE: &[Method] = &[
     row("/relata.v1.PermissionService/ListSubjects", READ),
     row("/relata.v1.PermissionService/ListRelations", READ),
     row("/relata.v1.TupleService/Write", WRITE),
+    row("/relata.v1.TupleService/DeleteTuples", WRITE),
+    row("/relata.v1.TupleService/DeleteObject", WRITE),
     row("/relata.v1.TupleService/Read", READ),
     row("/relata.v1.TupleService/Watch", READ),
+    row("/relata.v1.TupleService/ReadLog", READ),
     row("/relata.v1.SchemaService/WriteSchema", SCHEMA),
     row("/relata.v1.SchemaService/ReadSchema", READ_OR_SCHEMA),
     row("/relata.v1.SchemaService/ListSchemas", READ_OR_SCHEMA),
@@ -108,7 +111,7 @@ macro_rules! addressed {
 addressed! {
     to a store:
         CheckRequest BatchCheckRequest ExpandRequest ListObjectsRequest ListSubjectsRequest ListRelationsRequest
-        WriteRequest ReadRequest WatchRequest
+        WriteRequest DeleteTuplesRequest DeleteObjectRequest ReadRequest WatchRequest ReadLogRequest
         WriteSchemaRequest ReadSchemaRequest ListSchemasRequest PlanSchemaRequest
         GetStoreRequest DeleteStoreRequest;
     to the server:

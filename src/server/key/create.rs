@@ -32,7 +32,7 @@ fn moment(expiry: &Expiry) -> Result<Timestamp, Error> {
     let refuse = |field: &str, message: &str| Err(Error::field(field, Reason::InvalidField, message));
     match expiry {
         Expiry::ExpiresAt(at) => {
-            let at = convert::timestamp(at)?;
+            let at = convert::timestamp("expires_at", at)?;
             if at > now() {
                 Ok(at)
             } else {

@@ -1,5 +1,7 @@
 //! `TupleService`: stored facts and their changes.
 
+mod delete;
+mod log;
 mod read;
 mod service;
 mod watch;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{read, watch, write};
+use super::{delete, log, read, watch, write};
 use crate::proto;
 use crate::proto::tuple_service_server::TupleService;
 use crate::server::call::Answers;
@@ -24,6 +24,26 @@ impl TupleService for Tuples {
         call.answer(write::write(&self.0, &call, request)).await
     }
 
+    type DeleteTuplesStream = Answers<proto::DeleteTuplesResponse>;
+
+    async fn delete_tuples(
+        &self,
+        request: Request<proto::DeleteTuplesRequest>,
+    ) -> Result<Response<Self::DeleteTuplesStream>, Status> {
+        let (call, request) = self.0.listing("DeleteTuples", request).await?;
+        call.stream(delete::delete_tuples(Arc::clone(&self.0), call.clone(), request)).await
+    }
+
+    type DeleteObjectStream = Answers<proto::DeleteObjectResponse>;
+
+    async fn delete_object(
+        &self,
+        request: Request<proto::DeleteObjectRequest>,
+    ) -> Result<Response<Self::DeleteObjectStream>, Status> {
+        let (call, request) = self.0.listing("DeleteObject", request).await?;
+        call.stream(delete::delete_object(Arc::clone(&self.0), call.clone(), request)).await
+    }
+
     type ReadStream = Answers<proto::ReadResponse>;
 
     async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
@@ -39,5 +59,15 @@ impl TupleService for Tuples {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (call, request) = self.0.following("Watch", request).await?;
         call.stream(watch::watch(Arc::clone(&self.0), call.clone(), request)).await
+    }
+
+    type ReadLogStream = Answers<proto::ReadLogResponse>;
+
+    async fn read_log(
+        &self,
+        request: Request<proto::ReadLogRequest>,
+    ) -> Result<Response<Self::ReadLogStream>, Status> {
+        let (call, request) = self.0.listing("ReadLog", request).await?;
+        call.stream(log::read_log(Arc::clone(&self.0), call.clone(), request)).await
     }
 }

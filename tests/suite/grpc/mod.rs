@@ -2,8 +2,10 @@
 //! clients.
 
 mod access;
+mod audit;
 mod bad_input;
 mod checks;
+mod deletions;
 mod left_behind;
 mod lifecycle;
 mod limits;
