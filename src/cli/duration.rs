@@ -16,7 +16,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 
 /// Reads a duration for a flag.
 pub fn flag(text: &str) -> Result<Duration, String> {
-    parse(text).ok_or_else(|| "not a duration; write it like 90m, 8h or 30d".to_owned())
+    parse(text).ok_or_else(|| "not a duration; write it like 30s, 90m, 8h or 30d".to_owned())
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod serve;
 mod settings;
 mod store;
 mod test;
+mod tidying;
 mod tls;
 mod transport;
 mod tree;

@@ -16,6 +16,7 @@ use super::freshness::{self, Freshness};
 use super::output::{Output, remark};
 use super::record::Record;
 use super::settings::Globals;
+use super::tidying::Tidying;
 use super::tls::ServerTlsFlags;
 use crate::config::{Access, Config, Credentials, DatastoreConfig, MemoryBudget, Migration};
 use crate::server::operations::{Exposure, OperationsListener};
@@ -104,6 +105,8 @@ pub struct Serve {
     /// reads; it then ends with `STREAM_TOO_OLD` and a cursor.
     #[arg(long, env = "RELATA_SNAPSHOT_AGE", value_name = "SECONDS", default_value_t = 30.0)]
     snapshot_age: f64,
+    #[command(flatten)]
+    tidying: Tidying,
     /// How long calls in flight may take to end after a stop was asked for, in seconds.
     #[arg(long, env = "RELATA_DRAIN", value_name = "SECONDS", default_value_t = 20)]
     drain: u64,
@@ -196,6 +199,7 @@ impl Serve {
         config.snapshot_age = freshness::seconds("--snapshot-age", self.snapshot_age)?;
         config.drain = Duration::from_secs(self.drain);
         self.freshness.apply(&mut config)?;
+        self.tidying.apply(&mut config)?;
         Ok(config)
     }
 }

@@ -42,12 +42,15 @@ pub(super) struct Round<'a> {
     metrics: &'a Metrics,
     task: Task,
     stopping: &'a watch::Receiver<bool>,
+    /// When its lease has to be prolonged.
+    until: Instant,
 }
 
 impl Round<'_> {
-    /// Whether to end after the step it is at.
+    /// Whether to end after the step it is at: the node stops, or the lease has to be prolonged
+    /// first. A node that hung in the middle of a round ends it there when it comes to itself.
     pub(super) fn is_over(&self) -> bool {
-        *self.stopping.borrow()
+        *self.stopping.borrow() || Instant::now() >= self.until
     }
 
     /// Counts what was removed.
@@ -128,7 +131,13 @@ impl Attendant {
             }
         }
         let begun = Instant::now();
-        let round = Round { record: &*self.record, metrics: &self.metrics, task, stopping: &self.stopping };
+        let round = Round {
+            record: &*self.record,
+            metrics: &self.metrics,
+            task,
+            stopping: &self.stopping,
+            until: lease.given.unwrap_or(begun) + self.term * 2 / 3,
+        };
         let left = duty.round(&round).await?;
         let took = begun.elapsed();
         upkeep.rounds.of(task).inc();

@@ -13,8 +13,8 @@
 //! loaded for it, and what a killed node left undone the next one finds.
 //!
 //! A lease saves double work; nothing depends on it. A node that was stopped in the middle of a
-//! round and wakes up after its lease has ended goes on for a moment beside its successor, and
-//! both are right: what expired is judged again under the store's lock
+//! round and wakes up after its lease has ended finishes the step it was at beside its successor,
+//! and both are right: what expired is judged again under the store's lock
 //! ([`Update::Expire`](crate::datastore::Update::Expire)), and rows that are gone are not removed
 //! twice.
 
@@ -32,7 +32,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-pub use settings::{MIN_LOG_RETENTION, UpkeepSettings};
+pub use settings::{MAX_SWEEP_INTERVAL, MIN_LOG_RETENTION, UpkeepSettings};
 pub use sweep::SWEEPER;
 
 use self::duty::{Attendant, Duty};

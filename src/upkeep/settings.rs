@@ -7,6 +7,9 @@ use std::time::Duration;
 /// from the log.
 pub const MIN_LOG_RETENTION: Duration = Duration::from_hours(1);
 
+/// Longest pause between two sweeps. What expired keeps its row and its memory that long.
+pub const MAX_SWEEP_INTERVAL: Duration = Duration::from_hours(1);
+
 /// Settings of [`Upkeep`](super::Upkeep).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpkeepSettings {

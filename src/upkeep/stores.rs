@@ -97,7 +97,8 @@ impl<C: Chore> Duty for StoreByStore<C> {
     }
 
     async fn round(&mut self, round: &Round<'_>) -> Result<Left, DatastoreError> {
-        let stores = self.chore.stores(round.record, self.after, STORES).await?;
+        let begin = self.after;
+        let stores = self.chore.stores(round.record, begin, STORES).await?;
         let mut left = Left::Nothing;
         if stores.len() < STORES as usize {
             self.after = None;
@@ -107,13 +108,17 @@ impl<C: Chore> Duty for StoreByStore<C> {
             self.after = stores.last().copied();
             left = Left::More;
         }
+        let mut done = begin;
         for store in stores {
             if round.is_over() {
-                break;
+                // The next round goes on where this one ended.
+                self.after = done;
+                return Ok(Left::More);
             }
             if self.step(store, round).await == Left::More {
                 left = Left::More;
             }
+            done = Some(store);
         }
         Ok(left)
     }

@@ -28,3 +28,4 @@ mod scenarios;
 mod shared;
 mod transport;
 mod two_servers;
+mod upkeep;

@@ -128,7 +128,7 @@ impl Deleting {
         filters: Vec<TupleFilter>,
         asked: Asked,
     ) -> Result<Self, Error> {
-        let note = note(&asked.remark, node.config().limits.note_chars)?;
+        let remark = note(&asked.remark, node.config().limits.note_chars)?;
         let store = node.store(&call).await?.id;
         let digest = RequestDigest::of(call.method, Some(store), cleared);
         let place = match asked.cursor.as_str() {
@@ -146,7 +146,7 @@ impl Deleting {
             store,
             filters,
             place,
-            note,
+            note: remark,
             digest,
             call,
             node,

@@ -294,7 +294,7 @@ impl Reading {
         if let (true, Some(last)) = (history.cut, history.entries.last()) {
             (end, write) = (last.revision, Some(last.write_id));
         }
-        for entry in history.entries {
+        for entry in &history.entries {
             self.show(entry);
         }
         self.range.go_on_after(end, order);
@@ -314,7 +314,7 @@ impl Reading {
     }
 
     /// Turns a revision into messages.
-    fn show(&mut self, entry: LogEntry) {
+    fn show(&mut self, entry: &LogEntry) {
         let total_changes = u32::try_from(entry.changes.len()).unwrap_or(u32::MAX);
         let matches =
             |change: &&Change| self.wanted.filter.as_ref().is_none_or(|filter| filter.matches(&change.key));

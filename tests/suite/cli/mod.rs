@@ -6,6 +6,7 @@ mod bad_input;
 mod keys;
 mod lifecycle;
 mod local;
+mod removals;
 mod schemas;
 mod staleness;
 mod tuples;

@@ -45,6 +45,37 @@ impl Place {
             }
         }
     }
+
+    /// Runs SQL that both databases understand, behind the datastore's back. Tables are named
+    /// as in `{tuple}`.
+    pub async fn execute(&self, sql: &str) {
+        match self {
+            Self::Sqlite(path) => {
+                let connection = rusqlite::Connection::open(path).expect("a connection");
+                connection.execute_batch(&sql.replace(['{', '}'], "")).expect("executed");
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.expect("a connection");
+                let sql = sql.replace('{', "relata.").replace('}', "");
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("executed");
+            }
+        }
+    }
+
+    /// The number that a query in both dialects answers, tables named as for [`Self::execute`].
+    pub async fn number(&self, sql: &str) -> i64 {
+        match self {
+            Self::Sqlite(path) => {
+                let connection = rusqlite::Connection::open(path).expect("a connection");
+                connection.query_row(&sql.replace(['{', '}'], ""), [], |row| row.get(0)).expect("a number")
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.expect("a connection");
+                let sql = sql.replace('{', "relata.").replace('}', "");
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect("a number")
+            }
+        }
+    }
 }
 
 impl Fixture {
@@ -82,35 +113,14 @@ impl Fixture {
         }
     }
 
-    /// Runs SQL that both databases understand, behind the datastore's back. Tables are named
-    /// as in `{tuple}`.
+    /// As [`Place::execute`].
     pub async fn execute(&self, sql: &str) {
-        match &self.place {
-            Place::Sqlite(path) => {
-                let connection = rusqlite::Connection::open(path).expect("a connection");
-                connection.execute_batch(&sql.replace(['{', '}'], "")).expect("executed");
-            }
-            Place::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.expect("a connection");
-                let sql = sql.replace('{', "relata.").replace('}', "");
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("executed");
-            }
-        }
+        self.place.execute(sql).await;
     }
 
-    /// The number that a query in both dialects answers, tables named as for [`Self::execute`].
+    /// As [`Place::number`].
     pub async fn number(&self, sql: &str) -> i64 {
-        match &self.place {
-            Place::Sqlite(path) => {
-                let connection = rusqlite::Connection::open(path).expect("a connection");
-                connection.query_row(&sql.replace(['{', '}'], ""), [], |row| row.get(0)).expect("a number")
-            }
-            Place::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.expect("a connection");
-                let sql = sql.replace('{', "relata.").replace('}', "");
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect("a number")
-            }
-        }
+        self.place.number(sql).await
     }
 
     /// Keeps every commit waiting until released.

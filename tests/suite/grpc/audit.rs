@@ -63,7 +63,7 @@ on_both! {
         assert_eq!((cursor.as_str(), trimmed), ("", false));
         assert_eq!(entries[2].schema_id, schema);
         assert_eq!((&entries[0].zookie, &entries[1].zookie), (&third, &second));
-        let moments: Vec<_> = entries.iter().map(|entry| entry.committed_at.clone().expect("a moment")).collect();
+        let moments: Vec<_> = entries.iter().map(|entry| entry.committed_at.expect("a moment")).collect();
         assert!(moments.is_sorted_by(|a, b| (a.seconds, a.nanos) > (b.seconds, b.nanos)));
 
         // By what was changed: other changes of the revision are counted, not shown.
@@ -79,14 +79,14 @@ on_both! {
 
         // By when: the moments themselves are the bounds, the first included and the last not.
         let between = |since: usize, until: usize| proto::ReadLogRequest {
-            since: Some(moments[since].clone()),
-            until: Some(moments[until].clone()),
+            since: Some(moments[since]),
+            until: Some(moments[until]),
             ..request.clone()
         };
         assert_eq!(told(&read(server, between(2, 0)).await.expect("the log").0).len(), 2);
         assert_eq!(read(server, between(1, 0)).await.expect("the log").0[0].revision, 2);
         assert!(read(server, between(0, 2)).await.expect("the log").0.is_empty());
-        let since = proto::ReadLogRequest { since: Some(moments[0].clone()), ..request.clone() };
+        let since = proto::ReadLogRequest { since: Some(moments[0]), ..request.clone() };
         assert_eq!(read(server, since).await.expect("the log").0[0].revision, 3);
 
         // After a zookie, oldest first.

@@ -31,6 +31,7 @@ async fn stored(server: &Running) -> Vec<String> {
     messages.iter().flat_map(|message| &message.tuples).map(text).collect()
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as requests hold it")]
 fn filter(object_type: &str, relation: &str, subject_id: &str) -> Option<proto::TupleFilter> {
     Some(proto::TupleFilter {
         object_type: object_type.into(),
@@ -145,12 +146,12 @@ on_both! {
         server.touch(&gone).await;
         let (mut cursor, mut calls, mut deleted) = (String::new(), 0, 0);
         loop {
-            let step = proto::DeleteObjectRequest { limit: 1, cursor, ..request(false) };
+            let step = proto::DeleteObjectRequest { limit: 1, cursor: cursor.clone(), ..request(false) };
             let steps = delete_object(server, step).await.expect("deleted");
             let last = steps.last().expect("a message");
             deleted += last.deleted;
             calls += 1;
-            cursor = last.cursor.clone();
+            cursor.clone_from(&last.cursor);
             if cursor.is_empty() {
                 break;
             }

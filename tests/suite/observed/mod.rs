@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use exposition::Exposition;
+pub use exposition::Exposition;
 
 /// No answer of a test takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
