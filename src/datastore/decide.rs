@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Action, Change, Committed, Expectation, Head, Idempotency, LogEntry, Outcome, Precondition, SchemaId,
-    StoredSchema, TupleFilter, Update, Write, WriteError,
+    Action, Change, Committed, Expectation, Head, Idempotency, Judged, LogEntry, Outcome, Precondition,
+    SchemaId, StoredSchema, TupleFilter, Update, Write, WriteError,
 };
 use crate::revision::{Revision, WriteId};
 use crate::time::Timestamp;
@@ -27,6 +27,9 @@ use crate::tuple::{Attributes, Tuple, TupleKey};
 
 /// How long an idempotency key is remembered at least. A database may forget older ones.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
+
+/// Tuples that are held against a new schema under the lock at most: writers wait meanwhile.
+pub const UNJUDGED_AT_MOST: u32 = 1_000;
 
 /// What must be read under the lock to decide a group. Every list is without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +40,8 @@ pub struct Needs {
     pub filters: Vec<TupleFilter>,
     /// Idempotency keys that may have been used.
     pub idempotency: Vec<Scope>,
+    /// Revisions since which it must be known what was written.
+    pub since: Vec<Revision>,
 }
 
 /// Where an idempotency key is unique: within what one principal writes to one store.
@@ -75,6 +80,18 @@ pub struct Found {
     pub matching: HashSet<TupleFilter>,
     /// Those of [`Needs::idempotency`] that have been used.
     pub remembered: HashMap<Scope, Remembered>,
+    /// What was written since each of [`Needs::since`].
+    pub since: HashMap<Revision, Since>,
+}
+
+/// What was written since a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Since {
+    /// The write id of that revision; `None` if it is not in the log.
+    pub write_id: Option<WriteId>,
+    /// Stored tuples that were written later; one more than [`UNJUDGED_AT_MOST`] stands for
+    /// however many there are.
+    pub tuples: Vec<Tuple>,
 }
 
 /// What became of a group, and what to store.
@@ -128,9 +145,16 @@ impl Needs {
         let mut keys = BTreeSet::new();
         let mut filters = HashSet::new();
         let mut idempotency = BTreeSet::new();
+        let mut since = BTreeSet::new();
         for write in group {
             idempotency.extend(write.scope());
-            let Action::Tuples { updates, preconditions, .. } = &write.action else { continue };
+            let (updates, preconditions) = match &write.action {
+                Action::Tuples { updates, preconditions, .. } => (updates, preconditions),
+                Action::Schema { judged, .. } => {
+                    since.extend(judged.as_ref().map(|judged| judged.revision));
+                    continue;
+                }
+            };
             keys.extend(updates.iter().map(|update| update.key().clone()));
             for precondition in preconditions {
                 match precondition.filter.exact() {
@@ -147,6 +171,7 @@ impl Needs {
             keys: keys.into_iter().collect(),
             filters: filters.into_iter().collect(),
             idempotency: idempotency.into_iter().collect(),
+            since: since.into_iter().collect(),
         }
     }
 }
@@ -175,6 +200,7 @@ struct Overlay {
     tuples: HashMap<TupleKey, Slot>,
     matching: HashSet<TupleFilter>,
     remembered: HashMap<Scope, Remembered>,
+    since: HashMap<Revision, Since>,
     entries: Vec<LogEntry>,
     schemas: Vec<StoredSchema>,
     newly_remembered: Vec<(Scope, Remembered)>,
@@ -211,6 +237,7 @@ impl Overlay {
             tuples: found.tuples.into_iter().map(|(key, stored)| (key, slot(stored))).collect(),
             matching: found.matching,
             remembered: found.remembered,
+            since: found.since,
             entries: Vec::new(),
             schemas: Vec::new(),
             newly_remembered: Vec::new(),
@@ -241,8 +268,11 @@ impl Overlay {
                 }
                 (None, self.change_tuples(write, updates))
             }
-            Action::Schema { text, json, expected } => {
+            Action::Schema { text, json, expected, judged } => {
                 self.schema_is(*expected)?;
+                if judged.as_ref().is_some_and(|judged| !self.all_allowed(judged)) {
+                    return Err(WriteError::TuplesChanged.into());
+                }
                 (Some(self.change_schema(write, text, json)), 0)
             }
         };
@@ -290,6 +320,25 @@ impl Overlay {
             return Err(WriteError::SchemaChanged { in_force: self.head.schema });
         }
         Ok(())
+    }
+
+    /// Whether a schema allows what was written since the stored tuples were held against it: by
+    /// others before this group, and by the writes of this group before this one.
+    fn all_allowed(&self, judged: &Judged) -> bool {
+        let Some(since) = self.since.get(&judged.revision) else { return false };
+        let write_id = if judged.revision == Revision::ZERO { Some(WriteId::NIL) } else { since.write_id };
+        if write_id.is_none_or(|id| id.tag() != judged.tag) || since.tuples.len() > UNJUDGED_AT_MOST as usize
+        {
+            return false;
+        }
+        let written = |key: &TupleKey| self.tuples.get(key).is_some_and(|slot| slot.written.is_some());
+        let allows = |tuple: &Tuple| !tuple.attributes.is_live_at(self.now) || judged.judge.allows(tuple);
+        let stored = since.tuples.iter().filter(|tuple| !written(&tuple.key)).all(allows);
+        let mut here = self.tuples.iter().filter(|(_, slot)| slot.written.is_some());
+        stored
+            && here.all(|(key, slot)| {
+                slot.current.clone().is_none_or(|attributes| allows(&Tuple { key: key.clone(), attributes }))
+            })
     }
 
     fn holds(&self, index: usize, precondition: &Precondition) -> Result<(), Refusal> {

@@ -43,7 +43,7 @@ pub use history::{History, HistoryQuery, Order};
 pub use keys::{KeyDigest, KeyFilter, KeyId, KeysStamp, LiveKey, LiveKeys, NewKey, StoredKey};
 pub use stored::{Change, Head, Identity, LogEntry, SchemaId, Store, StoredSchema, TuplePage};
 pub use upkeep::{Purge, PurgeMark, Trim, Upkeep};
-pub use write::{Action, Committed, Idempotency, Outcome, Update, Write, WriteError};
+pub use write::{Action, Committed, Idempotency, Judge, Judged, Outcome, Update, Write, WriteError};
 
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;

@@ -52,7 +52,46 @@ pub enum Action {
         json: Arc<str>,
         /// The version that must be in force; `None`: any.
         expected: Option<SchemaId>,
+        /// What the stored tuples were held against; `None`: whatever is stored, it is put in
+        /// force.
+        judged: Option<Judged>,
     },
+}
+
+/// The stored tuples of one revision were held against a schema, and it allows all of them. Those
+/// that were written since are held against it under the lock, so that no tuple slips in
+/// between.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The revision …
+    pub revision: Revision,
+    /// … of the history in which a write with this tag made it.
+    pub tag: [u8; 8],
+    /// Judges one tuple.
+    pub judge: Judge,
+}
+
+/// Tells whether a schema allows a tuple, as far as the record has to know.
+#[derive(Clone)]
+pub struct Judge(Arc<dyn Fn(&Tuple) -> bool + Send + Sync>);
+
+impl Judge {
+    /// Judges by a function, which must be quick: writers wait meanwhile.
+    pub fn new(allows: impl Fn(&Tuple) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(allows))
+    }
+
+    /// Whether the tuple is allowed.
+    #[must_use]
+    pub fn allows(&self, tuple: &Tuple) -> bool {
+        (self.0)(tuple)
+    }
+}
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Judge")
+    }
 }
 
 /// One change to one tuple.
@@ -122,6 +161,10 @@ pub enum WriteError {
     /// Another schema is in force than the one expected or validated against.
     #[error("another schema is in force")]
     SchemaChanged { in_force: Option<SchemaId> },
+    /// Since the stored tuples were held against a schema, others were written that it does not
+    /// allow, or more than are looked at under the lock.
+    #[error("tuples were written while the stored ones were held against the schema; try again")]
+    TuplesChanged,
 }
 
 /// What became of one write of a group.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::clock::wall_clock;
 use super::error::FeedError;
 use super::follower::{Break, Follower, Position};
 use super::replica::Replica;
@@ -188,8 +187,8 @@ impl Shared {
         let metrics = &self.source.metrics.feed;
         metrics.revisions_published.inc_by(news.committed.len() as u64);
         metrics.changes_applied.inc_by(news.changes as u64);
-        let database =
-            self.clock.skew(Instant::now()).map_or_else(wall_clock, |skew| skew.database(wall_clock()));
+        let here = self.clock.wall();
+        let database = self.clock.skew(Instant::now()).map_or(here, |skew| skew.database(here));
         for committed in &news.committed {
             metrics.publish_delay_seconds.observe(database.saturating_since(*committed));
         }

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use super::wall_clock::WallClock;
 use crate::time::Timestamp;
 
 /// How long a sample of the skew counts. Clocks are stepped, and drift.
@@ -17,6 +18,7 @@ const SAMPLES: usize = 64;
 /// time back.
 #[derive(Debug)]
 pub(super) struct Clock {
+    wall: WallClock,
     /// The greatest moment used for any question, in microseconds.
     last: AtomicI64,
     samples: Mutex<VecDeque<Sample>>,
@@ -65,19 +67,22 @@ impl Skew {
     }
 }
 
-/// This node's clock.
-pub(super) fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-}
-
 impl Default for Clock {
     fn default() -> Self {
-        Self { last: AtomicI64::new(i64::MIN), samples: Mutex::default() }
+        Self::new(WallClock::system())
     }
 }
 
 impl Clock {
+    pub(super) fn new(wall: WallClock) -> Self {
+        Self { wall, last: AtomicI64::new(i64::MIN), samples: Mutex::default() }
+    }
+
+    /// What this node's clock shows.
+    pub(super) fn wall(&self) -> Timestamp {
+        self.wall.now()
+    }
+
     /// The moment to judge a question at: `moment`, unless an earlier question's was later.
     pub(super) fn at(&self, moment: Timestamp) -> Timestamp {
         let moment = moment.as_micros();

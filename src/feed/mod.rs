@@ -39,6 +39,7 @@ mod service;
 mod settings;
 mod shared;
 mod source;
+mod wall_clock;
 
 pub use clock::Skew;
 pub use error::FeedError;
@@ -48,3 +49,4 @@ pub use replica::Replica;
 pub use schemas::SchemaVersion;
 pub use service::{Feed, Health};
 pub use settings::FeedSettings;
+pub use wall_clock::WallClock;

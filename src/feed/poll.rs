@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
-use super::clock::{Skew, wall_clock};
+use super::clock::Skew;
 use super::error::FeedError;
 use super::replica::Replica;
 use super::shared::Shared;
@@ -224,7 +224,7 @@ pub(super) async fn compare_clocks(shared: Arc<Shared>) {
     let settings = Arc::clone(&shared.source.settings);
     let pause = settings.poll_interval * CLOCK_POLLS;
     loop {
-        let (asked_at, asked) = (wall_clock(), Instant::now());
+        let (asked_at, asked) = (shared.clock.wall(), Instant::now());
         if let Ok(database) = shared.source.ask(shared.source.datastore.now()).await {
             let skew = shared.clock.note(asked, Skew::of(asked_at, asked.elapsed(), database));
             shared.source.metrics.feed.clock_skew_seconds.set(skew.ahead_seconds());

@@ -319,6 +319,11 @@ impl Replica {
         self.clock.at(node_clock.max(committed_at))
     }
 
+    /// The moment to judge a question at that is asked now.
+    pub fn present(&self) -> Timestamp {
+        self.now(self.clock.wall())
+    }
+
     /// Whether it answers.
     pub(super) fn is_serving(&self) -> bool {
         matches!(**self.standing.load(), Standing::Serving(_))

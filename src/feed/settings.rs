@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::wall_clock::WallClock;
+
 /// Settings of a [`Feed`](super::Feed).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedSettings {
@@ -57,6 +59,8 @@ pub struct FeedSettings {
     pub memory_budget: Option<usize>,
     /// Compiled schema versions kept over all stores. Default 256.
     pub schemas: usize,
+    /// The node's clock. Default the machine's.
+    pub clock: WallClock,
 }
 
 impl Default for FeedSettings {
@@ -80,6 +84,7 @@ impl Default for FeedSettings {
             reach_changes: 10_000,
             reach_time: Duration::from_mins(15),
             schemas: 256,
+            clock: WallClock::system(),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Shared {
             wake: Notify::new(),
             closing: watch::Sender::new(false),
             last_answer: Mutex::new(Instant::now()),
-            clock: Arc::default(),
+            clock: Arc::new(Clock::new(settings.clock.clone())),
             workers: Arc::new(Semaphore::new(settings.workers.max(1))),
             loads: Arc::new(Semaphore::new(settings.loads.max(1))),
             runtime: Handle::current(),

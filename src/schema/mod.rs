@@ -29,5 +29,7 @@ pub use model::{
 };
 pub use print::{Inexpressible, print, print_document};
 pub use resolve::{MAX_EXCLUSIONS, MAX_KINDS};
-pub use rules::{KindId, RelationId, Rule, RuleId, Rules, SubjectKind, TupleError, TypeId};
+pub use rules::{
+    Direction, Effect, KindId, RelationId, Rule, RuleId, Rules, SubjectKind, TupleError, TypeId,
+};
 pub use text::{MAX_NESTING, MAX_TEXT_BYTES, parse, parse_document, parse_with_warnings};

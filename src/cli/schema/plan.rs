@@ -8,9 +8,11 @@ use crate::cli::connect::Connection;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{Format, Output, remark};
 use crate::cli::settings::Settings;
+use crate::proto::schema_effect::Direction;
 use crate::proto::{self, PlanSchemaResponse};
 
-/// Show what would happen if a schema were written: mistakes, and tuples that would no longer count.
+/// Show what would happen if a schema were written: mistakes, tuples that would no longer count, and
+/// who may gain or lose a relation.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit code: 0 nothing would be lost, 1 tuples would no longer count, 65 not a valid schema.
@@ -65,10 +67,39 @@ fn print(answer: &PlanSchemaResponse, name: &str, out: &mut Output) -> Result<()
             out.line(out.faint(&format!("  … and {} more", orphans.count - shown)))?;
         }
     }
+    for effect in &answer.effects {
+        let others: Vec<_> = effect.because.iter().filter(|cause| **cause != effect.relation).collect();
+        let because = match others.as_slice() {
+            [] => String::new(),
+            [first, rest @ ..] => {
+                let rest: String = rest.iter().map(|cause| format!(", {cause}")).collect();
+                format!(", because of {first}{rest}")
+            }
+        };
+        out.line(format_args!("{} {}{because}", effect.relation, sentence(effect.direction())))?;
+    }
     if answer.diagnostics.is_empty() && answer.orphans.is_empty() {
         remark(format_args!("{name}: valid, and every stored tuple would still count"));
     }
     Ok(())
+}
+
+fn sentence(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Narrower => "gets narrower: some may lose it",
+        Direction::Wider => "gets wider: some may gain it",
+        Direction::Either => "changes: some may gain it, others lose it",
+        Direction::Unspecified => "changes",
+    }
+}
+
+fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Narrower => "narrower",
+        Direction::Wider => "wider",
+        Direction::Either => "either",
+        Direction::Unspecified => "unknown",
+    }
 }
 
 fn plan_json(answer: &PlanSchemaResponse) -> serde_json::Value {
@@ -99,5 +130,13 @@ fn plan_json(answer: &PlanSchemaResponse) -> serde_json::Value {
             })
         })
         .collect();
-    json!({ "diagnostics": diagnostics, "orphans": orphans, "zookie": answer.zookie })
+    let effects: Vec<_> = answer
+        .effects
+        .iter()
+        .map(|effect| {
+            let direction = word(effect.direction());
+            json!({ "relation": effect.relation, "direction": direction, "because": effect.because })
+        })
+        .collect();
+    json!({ "diagnostics": diagnostics, "orphans": orphans, "effects": effects, "zookie": answer.zookie })
 }

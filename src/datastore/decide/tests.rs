@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::context::Context;
+use crate::datastore::Judge;
 use crate::tuple::TupleCondition;
 
 /// The clock stands still, so that `committed_at` must grow by itself.
@@ -34,7 +35,7 @@ fn action(action: Action) -> Write {
 }
 
 fn schema(expected: Option<SchemaId>) -> Write {
-    action(Action::Schema { text: "text".into(), json: "{}".into(), expected })
+    action(Action::Schema { text: "text".into(), json: "{}".into(), expected, judged: None })
 }
 
 fn delete(text: &str) -> Update {
@@ -93,10 +94,21 @@ impl Database {
                 .iter()
                 .filter_map(|scope| Some((scope.clone(), self.remembered.get(scope)?.clone())))
                 .collect(),
+            since: needs.since.iter().map(|revision| (*revision, self.since(*revision))).collect(),
         };
         let Decision { outcomes, plan } = decide(found, group);
         self.apply(plan);
         outcomes
+    }
+
+    fn since(&self, revision: Revision) -> Since {
+        let entry = self.log.iter().find(|entry| entry.revision == revision);
+        let later = self.written.iter().filter(|(_, (written, _))| *written > revision);
+        let tuple = |key: &TupleKey| Tuple { key: key.clone(), attributes: self.tuples[key].clone() };
+        Since {
+            write_id: entry.map(|entry| entry.write_id),
+            tuples: later.map(|(key, _)| tuple(key)).take(UNJUDGED_AT_MOST as usize + 1).collect(),
+        }
     }
 
     fn apply(&mut self, plan: Plan) {
@@ -329,7 +341,7 @@ fn any_write() -> impl Strategy<Value = Write> {
             }
         ),
         1 => wanted.prop_map(|expected| {
-            Action::Schema { text: "text".into(), json: "{}".into(), expected }
+            Action::Schema { text: "text".into(), json: "{}".into(), expected, judged: None }
         }),
     ];
     let idempotency = prop::option::weighted(0.3, (0..3_u8, 0..2_u8)).prop_map(|chosen| {
@@ -479,4 +491,59 @@ fn schema_ids_grow_although_the_clock_does_not() {
     assert!(matches!(outcomes[1], Outcome::Committed(Committed { schema, .. }) if schema == in_force));
     assert_eq!(outcomes[2], Outcome::Failed(WriteError::SchemaChanged { in_force }));
     assert_eq!(outcomes[3], Outcome::Failed(WriteError::SchemaChanged { in_force }));
+}
+
+/// A schema that allows no tuple of `user:bad`, held against what is stored at `revision`.
+fn judged(database: &Database, revision: u64) -> Write {
+    let revision = Revision(revision);
+    let entry = database.log.iter().find(|entry| entry.revision == revision);
+    let judge = Judge::new(|tuple| tuple.key.subject.to_string() != "user:bad");
+    let judged = Judged { revision, tag: entry.map_or(WriteId::NIL, |entry| entry.write_id).tag(), judge };
+    action(Action::Schema { text: "text".into(), json: "{}".into(), expected: None, judged: Some(judged) })
+}
+
+#[test]
+fn a_schema_is_held_against_what_was_written_since_it_was_judged() {
+    let (good, bad) = ("doc:1#viewer@user:good", "doc:1#viewer@user:bad");
+    let touch = |text| tuples(vec![Update::Touch(plain(text))], vec![]);
+    let remove = |text| tuples(vec![delete(text)], vec![]);
+    let expired = tuples(vec![Update::Touch(expiring(bad, NOW.as_micros() - 1))], vec![]);
+    let refused = Outcome::Failed(WriteError::TuplesChanged);
+    let committed = |outcome: &Outcome| matches!(outcome, Outcome::Committed(_));
+
+    let mut database = Database::new();
+    database.commit(&[touch(good)]);
+    assert!(committed(&database.commit(&[judged(&database, 1)])[0]), "nothing was written since");
+    assert!(committed(&database.commit(&[judged(&database, 0)])[0]), "all of it is allowed");
+    database.commit(&[touch(bad)]);
+    let after = database.head.revision.0;
+    assert_eq!(database.commit(&[judged(&database, 1)]), [refused.clone()]);
+    // What is stored at its own revision was judged before, and is taken on trust.
+    assert!(committed(&database.commit(&[judged(&database, after)])[0]));
+    // It is gone again: in the database, or in the group, or by time.
+    database.commit(&[remove(bad)]);
+    assert!(committed(&database.commit(&[judged(&database, 1)])[0]));
+    let outcomes = database.commit(&[touch(bad), judged(&database, 1), remove(bad), judged(&database, 1)]);
+    assert!(outcomes[1] == refused && committed(&outcomes[3]), "{outcomes:?}");
+    database.commit(&[touch(bad)]);
+    let outcomes = database.commit(&[remove(bad), judged(&database, 1)]);
+    assert!(committed(&outcomes[1]), "{outcomes:?}");
+    database.commit(&[expired]);
+    assert!(committed(&database.commit(&[judged(&database, 1)])[0]));
+
+    // Of another history: nobody knows what was written since.
+    let mut other = judged(&database, 1);
+    if let Action::Schema { judged: Some(judged), .. } = &mut other.action {
+        judged.tag = WriteId::fresh().tag();
+    }
+    assert_eq!(database.commit(&[other]), [refused.clone()]);
+    // More than are looked at while others wait.
+    for some in 0..2 {
+        let many =
+            (0..UNJUDGED_AT_MOST / 2 + 1).map(|number| plain(&format!("doc:{some}-{number}#viewer@user:a")));
+        let before = database.head.revision.0;
+        database.commit(&[tuples(many.map(Update::Touch).collect(), vec![])]);
+        assert!(committed(&database.commit(&[judged(&database, before)])[0]));
+    }
+    assert_eq!(database.commit(&[judged(&database, 1)]), [refused]);
 }

@@ -17,13 +17,16 @@ use uuid::Uuid;
 
 use super::failure::Failure;
 use super::lane::{Lane, Session};
+use super::reads::key;
 use super::rows::{Columns, corrupt, number};
-use crate::datastore::decide::{Decision, Found, Needs, Plan, Remembered, Scope, Upsert, decide};
+use crate::datastore::decide::{
+    Decision, Found, Needs, Plan, Remembered, Scope, Since, UNJUDGED_AT_MOST, Upsert, decide,
+};
 use crate::datastore::encoding::{AttributeColumns, KeyColumns, state_to_text};
 use crate::datastore::{DatastoreError, Head, LogEntry, Outcome, SchemaId, StoredSchema, TupleFilter, Write};
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
-use crate::tuple::{Attributes, RelationName, TupleKey, TypeName};
+use crate::tuple::{Attributes, RelationName, Tuple, TupleKey, TypeName};
 
 /// Filters judged by one statement. The protocol allows 65,535 parameters, seven a filter.
 const FILTERS_PER_STATEMENT: usize = 100;
@@ -211,12 +214,16 @@ async fn read(
         tuples: HashMap::with_capacity(rows.len()),
         matching: HashSet::new(),
         remembered: HashMap::new(),
+        since: HashMap::new(),
     };
     for row in &rows {
         take(row, needs, &mut found)?;
     }
     found.now = found.now.max(found.head.committed_at);
     found.matching = matching(session, store, found.now, &needs.filters).await?;
+    for revision in &needs.since {
+        found.since.insert(*revision, written_since(session, store, *revision).await?);
+    }
     Ok(found)
 }
 
@@ -293,6 +300,33 @@ async fn matching(
         }
     }
     Ok(matching)
+}
+
+/// What was written since a revision.
+async fn written_since(session: &mut Session, store: StoreId, revision: Revision) -> Result<Since, Failure> {
+    let statement = "SELECT write_id FROM relata.revision WHERE store = $1 AND revision = $2";
+    let rows = session.rows(sqlx::query(statement).bind(store.0).bind(number(revision))).await?;
+    let write_id = rows.first().map(|row| Columns::of(row).next::<Uuid>()).transpose()?.map(WriteId);
+    // The index has the tuples of revisions above zero, which all are.
+    let statement = "SELECT object_type, object_id, relation, subject_type, subject_id, subject_relation,
+                            condition_name, condition_context, expires_at
+                     FROM relata.tuple WHERE store = $1 AND revision > $2 AND revision > 0
+                     ORDER BY revision, ordinal LIMIT $3";
+    let limit = i64::from(UNJUDGED_AT_MOST) + 1;
+    let query = sqlx::query(statement).bind(store.0).bind(number(revision)).bind(limit);
+    let mut tuples = Vec::new();
+    for row in &session.rows(query).await? {
+        let mut columns = Columns::of(row);
+        let key = key(&mut columns)?;
+        let attributes = AttributeColumns {
+            condition_name: columns.next()?,
+            condition_context: columns.next()?,
+            expires_at: columns.next()?,
+        }
+        .decode(&key)?;
+        tuples.push(Tuple { key, attributes });
+    }
+    Ok(Since { write_id, tuples })
 }
 
 /// Adds ` AND t.column = value` for each part of a filter.

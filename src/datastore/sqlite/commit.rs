@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::rows::{self, bytes, failed, get, number};
 use super::{DatastoreError, Outcome, StoredSchema, Write, file, read, scan};
 use crate::datastore::decide::{
-    Decision, Found, IDEMPOTENCY_KEPT, Needs, Plan, Remembered, Scope, Upsert, decide,
+    Decision, Found, IDEMPOTENCY_KEPT, Needs, Plan, Remembered, Scope, Since, UNJUDGED_AT_MOST, Upsert,
+    decide,
 };
 use crate::datastore::encoding::{AttributeColumns, KeyColumns, state_to_text};
 use crate::datastore::{Change, GroupError, LogEntry};
@@ -96,7 +97,34 @@ fn find(transaction: &Transaction<'_>, store: StoreId, needs: &Needs) -> Result<
             remembered.insert(scope.clone(), first);
         }
     }
-    Ok(Found { now, head, tuples, matching, remembered })
+    let mut since = HashMap::new();
+    for revision in &needs.since {
+        since.insert(*revision, written_since(transaction, store, *revision)?);
+    }
+    Ok(Found { now, head, tuples, matching, remembered, since })
+}
+
+/// What was written since a revision.
+fn written_since(
+    transaction: &Transaction<'_>,
+    store: StoreId,
+    revision: Revision,
+) -> Result<Since, DatastoreError> {
+    let sql = "SELECT write_id FROM revision WHERE store = ?1 AND revision = ?2";
+    let mut statement = transaction.prepare_cached(sql).map_err(failed)?;
+    let mut found = statement.query(params![bytes(store), number(revision)]).map_err(failed)?;
+    let write_id = found.next().map_err(failed)?.map(|row| rows::write_id(row, 0)).transpose()?;
+    let sql = "SELECT object_type, object_id, relation, subject_type, subject_id, subject_relation, \
+               condition_name, condition_context, expires_at FROM tuple \
+               WHERE store = ?1 AND revision > ?2 ORDER BY revision, ordinal LIMIT ?3";
+    let mut statement = transaction.prepare_cached(sql).map_err(failed)?;
+    let mut found =
+        statement.query(params![bytes(store), number(revision), UNJUDGED_AT_MOST + 1]).map_err(failed)?;
+    let mut tuples = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        tuples.push(rows::attributes(row, 6, rows::key(row, 0)?)?);
+    }
+    Ok(Since { write_id, tuples })
 }
 
 fn stored(

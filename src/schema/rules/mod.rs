@@ -3,6 +3,7 @@
 //! ```text
 //! Schema ──compile──▶ table (every relation as rules of dense ids, shared where equal)
 //!                       └──analysis──▶ what can be known without a tuple
+//! Rules  ──direction──▶ what another schema does to the answers about each relation
 //! Tuple  ──validate──▶ may it be written? The same answer for stored and contextual tuples.
 //! ```
 //!
@@ -12,12 +13,14 @@
 mod analysis;
 mod compile;
 mod components;
+mod direction;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validate;
 
 pub(crate) use components::Components;
+pub use direction::{Direction, Effect};
 pub use table::{
     Allowed, CompiledRelation, ConditionId, KindId, RelationId, Rule, RuleId, Rules, SubjectKind, TypeId,
 };

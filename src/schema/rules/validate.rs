@@ -163,7 +163,7 @@ impl Rules {
     }
 
     /// A way a tuple may look, as the schema language writes it.
-    fn describe(&self, kind: KindId, condition: Option<ConditionId>) -> String {
+    pub(super) fn describe(&self, kind: KindId, condition: Option<ConditionId>) -> String {
         let type_name = |id: TypeId| self.types.get(usize::from(id.0)).map_or("?", TypeName::as_str);
         let mut text = match self.subject_kind(kind) {
             SubjectKind::Object(id) => format!("`{}", type_name(id)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::feed::At;
 use crate::graph::Snapshot;
 use crate::proto;
 use crate::schema::Rules;
@@ -38,6 +39,35 @@ pub(super) async fn find(
     let gone = Arc::clone(&abandoned.0);
     let work = node.in_background(async move {
         tokio::task::spawn_blocking(move || judge(snapshot.tuples(), &rules, now, sample, &gone)).await
+    });
+    work.await?.map_err(|error| Error::Internal(anyhow::Error::new(error)))
+}
+
+/// Whether a schema allows everything that was written between two revisions of one history, as
+/// far as memory reaches. `false` decides nothing: what it does not allow may be gone again.
+pub(super) async fn none_since(
+    node: &Node,
+    earlier: &At,
+    at: &At,
+    rules: Arc<Rules>,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let published = at.published();
+    if published.write_tag(earlier.revision) != Some(earlier.write_tag) {
+        return Ok(false);
+    }
+    let Some(entries) = published.changes_after(earlier.revision, usize::MAX) else { return Ok(false) };
+    let work = node.in_background(async move {
+        tokio::task::spawn_blocking(move || {
+            entries.iter().flat_map(|entry| &entry.changes).all(|change| match &change.after {
+                Some(attributes) if attributes.is_live_at(now) => {
+                    let tuple = Tuple { key: change.key.clone(), attributes: attributes.clone() };
+                    rules.validate(&tuple).is_ok()
+                }
+                Some(_) | None => true,
+            })
+        })
+        .await
     });
     work.await?.map_err(|error| Error::Internal(anyhow::Error::new(error)))
 }

@@ -54,6 +54,8 @@ reasons! {
     SchemaInvalid = "SCHEMA_INVALID",
     /// The schema would not allow tuples that are stored.
     SchemaOrphansTuples = "SCHEMA_ORPHANS_TUPLES",
+    /// Tuples were written faster than they could be held against the new schema.
+    TuplesChanged = "TUPLES_CHANGED",
     /// No schema has been written yet.
     NoSchema = "NO_SCHEMA",
     /// There is no such schema version.

@@ -469,6 +469,9 @@ fn write_row(error: &WriteError) -> Row {
                 None => row,
             }
         }
+        WriteError::TuplesChanged => {
+            Row::new(Code::Aborted, Reason::TuplesChanged, message).retry(Duration::from_millis(250))
+        }
     }
 }
 

@@ -281,6 +281,7 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
             Reason::SchemaChanged,
             "",
         ),
+        (write(WriteError::TuplesChanged), Aborted, Reason::TuplesChanged, ""),
         (record(unavailable()), Unavailable, Reason::DatabaseUnavailable, ""),
         (
             record(DatastoreError::OutcomeUnknown(anyhow::anyhow!("reset by db.internal"))),

@@ -17,6 +17,30 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::postgres_server::fresh_database;
 
+/// Runs each test on a place for a database of either kind, in which nothing is yet.
+macro_rules! on_each_place {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let directory = tempfile::tempdir().expect("a directory");
+                let path = directory.path().join("relata.db").to_str().expect("a path").to_owned();
+                super::$name(crate::datastore::fixture::Place::Sqlite(path)).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let url = tokio::task::spawn_blocking(crate::postgres_server::fresh_database);
+                // Says so where PostgreSQL is switched off, and fails where it is missing.
+                let Some(url) = url.await.expect("a cluster") else { return };
+                super::$name(crate::datastore::fixture::Place::Postgres(url)).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_each_place;
+
 /// A fresh, migrated database with its `default` store.
 pub struct Fixture {
     pub place: Place,
@@ -76,6 +100,23 @@ impl Place {
             }
         }
     }
+
+    /// Keeps every commit waiting until released.
+    pub async fn hold(&self) -> Held {
+        match self {
+            Self::Sqlite(path) => {
+                let connection = rusqlite::Connection::open(path).expect("a connection");
+                connection.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+                Held::Sqlite(connection)
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.expect("a connection");
+                let sql = "BEGIN; SELECT 1 FROM relata.store FOR UPDATE";
+                sqlx::raw_sql(sql).execute(&mut connection).await.expect("the locks");
+                Held::Postgres(connection)
+            }
+        }
+    }
 }
 
 impl Fixture {
@@ -123,21 +164,9 @@ impl Fixture {
         self.place.number(sql).await
     }
 
-    /// Keeps every commit waiting until released.
+    /// As [`Place::hold`].
     pub async fn hold(&self) -> Held {
-        match &self.place {
-            Place::Sqlite(path) => {
-                let connection = rusqlite::Connection::open(path).expect("a connection");
-                connection.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-                Held::Sqlite(connection)
-            }
-            Place::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.expect("a connection");
-                let sql = "BEGIN; SELECT 1 FROM relata.store FOR UPDATE";
-                sqlx::raw_sql(sql).execute(&mut connection).await.expect("the locks");
-                Held::Postgres(connection)
-            }
-        }
+        self.place.hold().await
     }
 
     /// Commits a group in one transaction.

@@ -53,7 +53,8 @@ on_both_databases! {
         a_group_of_a_thousand_tuples_is_one_transaction;
     schemas:
         schemas_take_revisions_and_the_newest_is_in_force,
-        tuples_validated_against_another_schema_are_refused;
+        tuples_validated_against_another_schema_are_refused,
+        a_schema_is_held_against_what_was_written_since_it_was_judged;
     log:
         the_log_tells_every_revision_in_order,
         the_log_is_read_in_pieces,

@@ -1,11 +1,18 @@
 //! Schema versions: immutable, numbered by the same log, the newest in force.
 
-use relata::datastore::{Action, SchemaId, Write, WriteError};
+use relata::datastore::{Action, Committed, Judge, Judged, SchemaId, Update, Write, WriteError};
+use relata::revision::{Revision, WriteId};
+use relata::time::Timestamp;
 
-use super::fixture::{Fixture, action, create};
+use super::fixture::{Fixture, action, create, delete, expiring};
 
 fn schema(text: &str, expected: Option<SchemaId>) -> Write {
-    action(Action::Schema { text: text.into(), json: format!("{{\"text\":\"{text}\"}}").into(), expected })
+    action(Action::Schema {
+        text: text.into(),
+        json: format!("{{\"text\":\"{text}\"}}").into(),
+        expected,
+        judged: None,
+    })
 }
 
 pub async fn schemas_take_revisions_and_the_newest_is_in_force(fixture: Fixture) {
@@ -59,4 +66,38 @@ pub async fn tuples_validated_against_another_schema_are_refused(fixture: Fixtur
     let result = fixture.write(validated(first)).await;
     assert_eq!(result, Err(WriteError::SchemaChanged { in_force: second }));
     fixture.write(validated(second)).await.expect("validated against the one in force");
+}
+
+pub async fn a_schema_is_held_against_what_was_written_since_it_was_judged(fixture: Fixture) {
+    let (good, bad) = ("doc:1#viewer@user:good", "doc:2#viewer@user:bad");
+    let judged = async |at: &Committed| {
+        let judge = Judge::new(|tuple| tuple.key.subject.to_string() != "user:bad");
+        let judged = Judged { revision: at.revision, tag: at.write_id.tag(), judge };
+        let text = "narrow".into();
+        let write = action(Action::Schema { text, json: "{}".into(), expected: None, judged: Some(judged) });
+        fixture.write(write).await
+    };
+    let beginning = Committed {
+        revision: Revision::ZERO,
+        write_id: WriteId::NIL,
+        changes: 0,
+        replayed: false,
+        schema: None,
+    };
+    judged(&beginning).await.expect("an empty store");
+    let first = fixture.update(vec![create(good)]).await;
+    judged(&first).await.expect("nothing was written since");
+    let second = fixture.update(vec![create(bad)]).await;
+    assert_eq!(judged(&first).await, Err(WriteError::TuplesChanged));
+    assert_eq!(judged(&beginning).await, Err(WriteError::TuplesChanged));
+    judged(&second).await.expect("it was judged before");
+    // Written anew since, it is held against the schema again; gone or expired it is not.
+    fixture.update(vec![Update::Touch(expiring(bad, "2999-01-01T00:00:00Z".parse().expect("a time")))]).await;
+    assert_eq!(judged(&second).await, Err(WriteError::TuplesChanged));
+    fixture.update(vec![Update::Touch(expiring(bad, Timestamp::from_micros(1)))]).await;
+    judged(&second).await.expect("it has expired");
+    fixture.update(vec![delete(bad)]).await;
+    judged(&first).await.expect("it is gone");
+    let elsewhere = Committed { write_id: WriteId::fresh(), ..first };
+    assert_eq!(judged(&elsewhere).await, Err(WriteError::TuplesChanged), "of another history");
 }

@@ -99,7 +99,8 @@ pub async fn what_is_written_anew_is_not_swept(fixture: Fixture) {
 async fn furnish(fixture: &Fixture) -> StoreId {
     let other = fixture.datastore.create_store("other").await.expect("a store").id;
     for store in [fixture.store, other] {
-        let schema = action(Action::Schema { text: "text".into(), json: "{}".into(), expected: None });
+        let schema =
+            action(Action::Schema { text: "text".into(), json: "{}".into(), expected: None, judged: None });
         let mut writes =
             vec![schema.clone(), Write { write_id: relata::revision::WriteId::fresh(), ..schema }];
         for number in 0..4 {

@@ -178,7 +178,7 @@ impl Record {
     }
 
     pub async fn write_schema(&self, text: &str) -> SchemaId {
-        let action = Action::Schema { text: text.into(), json: "{}".into(), expected: None };
+        let action = Action::Schema { text: text.into(), json: "{}".into(), expected: None, judged: None };
         self.commit(action).await.schema.expect("a schema id")
     }
 

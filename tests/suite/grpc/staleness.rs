@@ -38,13 +38,13 @@ async fn behind_a_proxy(adapt: impl FnOnce(&mut Config)) -> Option<(Proxy, Runni
     Some((proxy, server))
 }
 
-async fn status(server: &Running, service: &str) -> ServingStatus {
+pub async fn status(server: &Running, service: &str) -> ServingStatus {
     let request = HealthCheckRequest { service: service.into() };
     let answer = HealthClient::new(server.channel.clone()).check(request).await.expect("health answers");
     answer.into_inner().status()
 }
 
-async fn until(server: &Running, service: &str, wanted: ServingStatus) {
+pub async fn until(server: &Running, service: &str, wanted: ServingStatus) {
     let reached = tokio::time::timeout(Duration::from_secs(30), async {
         while status(server, service).await != wanted {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -14,3 +14,4 @@ mod hot_group;
 mod lost_suffix;
 mod one_group_many_conflicts;
 mod the_disk_is_full;
+mod schema_and_clock_races;

@@ -254,7 +254,9 @@ async fn judge(fixture: &Fixture, before: &[&str], results: Vec<Answered>) {
                     WriteError::NotFound { .. } => Result::Absent,
                     WriteError::PreconditionFailed { .. } => Result::PreconditionFailed,
                     WriteError::IdempotencyKeyReused => Result::KeyReused,
-                    WriteError::SchemaChanged { .. } => panic!("{asked:?}: {error:?}"),
+                    WriteError::SchemaChanged { .. } | WriteError::TuplesChanged => {
+                        panic!("{asked:?}: {error:?}")
+                    }
                 };
                 assert!(somewhere(result), "{asked:?}: {error:?} in no serial order");
             }

@@ -3,8 +3,8 @@
 use relata::proto;
 
 use super::node::{Apart, serve};
-use super::{on_each_place, until};
-use crate::datastore::fixture::Place;
+use super::until;
+use crate::datastore::fixture::{Place, on_each_place};
 use crate::grpc::{self, SCHEMA};
 
 on_each_place!(a_purge_whose_server_is_killed_is_resumed);

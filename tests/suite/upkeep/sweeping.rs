@@ -8,8 +8,8 @@ use relata::proto::tuple_change::Operation;
 use relata::upkeep::SWEEPER;
 
 use super::node::{Apart, serve};
-use super::{on_each_place, until};
-use crate::datastore::fixture::Place;
+use super::until;
+use crate::datastore::fixture::{Place, on_each_place};
 use crate::grpc::{self, Running, text};
 use crate::observed::{Exposition, scrape, scrape_until};
 

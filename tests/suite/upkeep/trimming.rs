@@ -9,8 +9,8 @@ use relata::proto::consistency::Requirement;
 use tonic::Code;
 
 use super::node::serve_with;
-use super::{on_each_place, until};
-use crate::datastore::fixture::Place;
+use super::until;
+use crate::datastore::fixture::{Place, on_each_place};
 use crate::grpc::{Running, consistency, question, refused};
 
 on_each_place!(who_needs_what_was_trimmed_is_told);
