@@ -13,5 +13,5 @@ mod cut_connection_at_every_step;
 mod hot_group;
 mod lost_suffix;
 mod one_group_many_conflicts;
-mod the_disk_is_full;
 mod schema_and_clock_races;
+mod the_disk_is_full;

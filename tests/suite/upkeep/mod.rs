@@ -11,18 +11,14 @@ use std::time::{Duration, Instant};
 use crate::datastore::fixture::Place;
 
 /// Waits until a query answers a number.
-#[track_caller]
-fn until(place: &Place, sql: &str, expected: i64) -> impl Future<Output = ()> {
-    let (place, sql) = (place.clone(), sql.to_owned());
-    async move {
-        let begun = Instant::now();
-        loop {
-            let found = place.number(&sql).await;
-            if found == expected {
-                return;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(30), "{sql}: {found} instead of {expected}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+async fn until(place: &Place, sql: &str, expected: i64) {
+    let begun = Instant::now();
+    loop {
+        let found = place.number(sql).await;
+        if found == expected {
+            return;
         }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{sql}: {found} instead of {expected}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
