@@ -161,7 +161,8 @@ async fn a_write_that_waits_for_its_turn_is_held_against_the_new_schema(place: P
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let narrow = narrowing.write_schema(&schema(NARROW));
+            let text = schema(NARROW);
+            let narrow = narrowing.write_schema(&text);
             let release = async {
                 tokio::time::sleep(Duration::from_millis(400)).await;
                 held.release().await;
