@@ -185,6 +185,12 @@ impl From<Status> for Failure {
         if let Some(failure) = status.source().and_then(transport::explain) {
             return failure;
         }
+        // What a server answers has no source here; what is met on the way to it has. A server
+        // that ends in the middle of an answer is away, and not at fault.
+        if status.source().is_some() && exit_of(status.code()) == Exit::Internal {
+            return Self::new(Exit::Unavailable, "the connection to the server broke")
+                .advise("retry in a moment");
+        }
         let details = status.get_error_details();
         let reason = reason(&status);
         let mut what = status.message().to_owned();

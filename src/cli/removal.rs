@@ -69,7 +69,7 @@ where
         done += here;
         if let Err(status) = ended {
             let failure = Failure::from(status);
-            let advice = format!("{doing} {}; run it again to go on", tuples(done));
+            let advice = format!("{doing} at least {}; run it again to go on", tuples(done));
             return Err(if done > 0 { failure.advise(advice) } else { failure });
         }
         if cursor.is_empty() {

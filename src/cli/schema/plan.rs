@@ -15,7 +15,7 @@ use crate::proto::{self, PlanSchemaResponse};
 /// who may gain or lose a relation.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit code: 0 nothing would be lost, 1 tuples would no longer count, 65 not a valid schema.
+Exit code: 0 every stored tuple would still count, 1 some would not, 65 not a valid schema.
 
 Examples:
   relata schema plan schema.fga
