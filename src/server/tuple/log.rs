@@ -212,7 +212,8 @@ impl Log {
     /// taken on trust.
     async fn verify(&self, field: &'static str, revision: Revision, write: [u8; 8]) -> Result<(), Error> {
         if revision > self.head.revision {
-            return Err(Error::ZookieAhead { asked: revision, newest: self.head.revision });
+            // The head was asked for after the call arrived: what it lacks has been lost.
+            return Err(Error::HistoryLost { field, fork: None });
         }
         let known = match revision {
             Revision::ZERO => Some(WriteId::NIL),

@@ -146,7 +146,7 @@ on_both! {
         refused(ask(proto::ReadLogRequest { since: year, ..request.clone() }).await, Code::InvalidArgument, "INVALID_FIELD", "since");
         let mut ahead: Zookie = zookie.parse().expect("a zookie");
         ahead.revision.0 += 5;
-        refused(ask(proto::ReadLogRequest { after: ahead.to_string(), ..request.clone() }).await, Code::Unavailable, "ZOOKIE_AHEAD", "");
+        refused(ask(proto::ReadLogRequest { after: ahead.to_string(), ..request.clone() }).await, Code::FailedPrecondition, "ZOOKIE_HISTORY_LOST", "");
         let mut lost: Zookie = zookie.parse().expect("a zookie");
         lost.write[0] ^= 1;
         refused(ask(proto::ReadLogRequest { after: lost.to_string(), ..request.clone() }).await, Code::FailedPrecondition, "ZOOKIE_HISTORY_LOST", "");
