@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::datastore::postgres::{DatabaseUrlError, PostgresSettings};
 use crate::engine::Limits;
 use crate::feed::FeedSettings;
+use crate::trace::Ratio;
 use crate::tuple;
 use crate::upkeep::UpkeepSettings;
 
@@ -128,6 +129,15 @@ pub enum ClientAuth {
     Optional,
 }
 
+/// Where traces go, and of which calls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceSettings {
+    /// The collector, which speaks OTLP over gRPC: `http://HOST:4317` or `https://HOST:4317`.
+    pub endpoint: String,
+    /// Which part of the calls is recorded whose caller says nothing of it.
+    pub ratio: Ratio,
+}
+
 /// What stores in memory may take together.
 ///
 /// It is a bound on what is counted: graphs, recent changes, compiled schemas. Connections, requests
@@ -199,6 +209,8 @@ pub struct Config {
     /// TLS; without it connections are in plain text. The files are read again while the server
     /// runs. Default: none.
     pub tls: Option<TlsSettings>,
+    /// Traces for a collector. Default: none.
+    pub traces: Option<TraceSettings>,
     /// Connections open at once; more are closed as they come. Each takes a file descriptor and
     /// some tens of kilobytes. Default 10,000.
     pub max_connections: usize,
@@ -276,6 +288,7 @@ impl Config {
             migration: Migration::default(),
             access: Access::default(),
             tls: None,
+            traces: None,
             max_connections: 10_000,
             opening_timeout: Duration::from_secs(10),
             shards: cores,

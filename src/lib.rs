@@ -18,6 +18,7 @@ pub mod schema;
 pub mod server;
 pub mod store_file;
 pub mod time;
+pub mod trace;
 pub mod tuple;
 pub mod upkeep;
 

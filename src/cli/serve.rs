@@ -18,10 +18,11 @@ use super::record::Record;
 use super::settings::Globals;
 use super::tidying::Tidying;
 use super::tls::ServerTlsFlags;
-use crate::config::{Access, Config, Credentials, DatastoreConfig, MemoryBudget, Migration};
+use crate::config::{Access, Config, Credentials, DatastoreConfig, MemoryBudget, Migration, TraceSettings};
 use crate::server::operations::{Exposure, OperationsListener};
 use crate::server::{self, Listeners, RunError};
 use crate::store_file::{self, StoreFile};
+use crate::trace::Ratio;
 
 /// Run the server.
 ///
@@ -79,6 +80,14 @@ pub struct Serve {
     /// Serve metrics and probes beyond loopback too: for networks that are guarded otherwise.
     #[arg(long, env = "RELATA_OPERATIONS_INSECURE")]
     operations_insecure: bool,
+    /// Collector that spans are sent to, over OTLP and gRPC, such as `http://127.0.0.1:4317`: of calls
+    /// whose caller records them (`traceparent`), and of a part of the others.
+    #[arg(long, env = "RELATA_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Part of the calls that is recorded whose caller says nothing of it: from 0, none, to 1, all
+    /// [default: 0].
+    #[arg(long, env = "RELATA_TRACE_RATIO", value_name = "RATIO", requires = "otlp_endpoint")]
+    trace_ratio: Option<Ratio>,
     /// Threads that serve, and as many for long searches [default: one per core].
     #[arg(long, env = "RELATA_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -189,6 +198,8 @@ impl Serve {
         };
         config.tls = globals.tls.server(&self.tls)?;
         config.max_connections = self.max_connections;
+        let ratio = self.trace_ratio.unwrap_or(Ratio::NONE);
+        config.traces = self.otlp_endpoint.clone().map(|endpoint| TraceSettings { endpoint, ratio });
         if let Some(threads) = self.threads {
             config.shards = threads;
             config.search_threads = threads;
@@ -358,7 +369,7 @@ fn absolute(path: &Path) -> PathBuf {
 /// What a server that did not start, or stopped badly, is to the person who started it.
 fn failure(error: &RunError) -> Failure {
     let exit = match error {
-        RunError::Exposed { .. } | RunError::OperationsExposed { .. } => Exit::Usage,
+        RunError::Exposed { .. } | RunError::OperationsExposed { .. } | RunError::Traces(_) => Exit::Usage,
         RunError::Tokens(_) | RunError::Tls(_) | RunError::Oidc(_) | RunError::CertificateGrants(_) => {
             Exit::BadInput
         }
@@ -383,6 +394,7 @@ fn failure(error: &RunError) -> Failure {
         | RunError::Tls(_)
         | RunError::Oidc(_)
         | RunError::CertificateGrants(_)
+        | RunError::Traces(_)
         | RunError::Record(_)
         | RunError::Start(_)
         | RunError::Transport(_)

@@ -30,6 +30,7 @@ use self::weight::Weight;
 use super::{Committed, Datastore, DatastoreError, Write, WriteError};
 use crate::metrics::{Metrics, WriteOutcome};
 use crate::revision::StoreId;
+use crate::trace::{self, Kind, Parent, Span};
 
 /// How much waits and how much is committed at once.
 #[derive(Debug, Clone)]
@@ -138,6 +139,9 @@ struct Caller {
     ticket: u64,
     weight: Weight,
     deadline: Instant,
+    /// The call, if it is recorded, and its span of waiting until it is taken out of the queue.
+    call: Option<Parent>,
+    queued: Option<Span>,
     /// Absent once answered.
     answer: Option<oneshot::Sender<Answer>>,
 }
@@ -262,7 +266,10 @@ impl Committers {
         let idle = !state.queues.contains_key(&store);
         let queue = state.queues.entry(store).or_default();
         let answer = Some(answer);
-        queue.push_back(Waiting { write, caller: Caller { ticket, weight, deadline, answer } });
+        let call = trace::current();
+        let queued = call.as_ref().map(|call| call.child(Kind::Internal, "commit.queue"));
+        let caller = Caller { ticket, weight, deadline, call, queued, answer };
+        queue.push_back(Waiting { write, caller });
         self.shared.count(&mut state, 1, weight.bytes);
         // Counted before the lock is released, so that `close` cannot miss it.
         let running = idle.then(|| Running::begin(self.shared.clone(), store));
@@ -354,6 +361,7 @@ impl Shared {
                 break;
             }
             let Some(mut next) = queue.pop_front() else { break };
+            next.caller.queued = None;
             writes += 1;
             bytes += next.caller.weight.bytes;
             if wanted {

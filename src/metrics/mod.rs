@@ -9,6 +9,7 @@
 //! memory     loads, evictions, bytes, ids              feed/
 //! upkeep     sweeping, trimming, purging               whoever does it
 //! access     who was let in; certificates and keys     server/
+//! traces     spans on their way to a collector         trace, server/
 //! process    memory, files, processor time             read at each scrape
 //! ```
 //!
@@ -35,6 +36,7 @@ mod process;
 mod record;
 mod requests;
 mod searches;
+mod traces;
 mod upkeep;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,6 +55,7 @@ pub use memory::{IdState, LoadOutcome, Memory, MemoryClass};
 pub use record::{GroupOutcome, InDoubt, Record, WriteOutcome};
 pub use requests::{Code, MethodKind, Recorder, Requests, Running, Vocabulary};
 pub use searches::{Search, Searches};
+pub use traces::Traces;
 pub use upkeep::{Task, Upkeep};
 
 /// The content type of what [`Metrics::encode`] makes.
@@ -77,6 +80,8 @@ pub struct Metrics {
     pub upkeep: Upkeep,
     /// Who was let in.
     pub access: Access,
+    /// Spans on their way to a collector.
+    pub traces: Traces,
     /// Read by scrapes, written only while this is made.
     registry: RwLock<Registry>,
 }
@@ -103,6 +108,7 @@ impl Metrics {
             memory: Memory::register(&mut registry),
             upkeep: Upkeep::register(&mut registry),
             access: Access::register(&mut registry),
+            traces: Traces::register(&mut registry),
             registry: RwLock::default(),
         };
         process::register(&mut registry);

@@ -279,9 +279,21 @@ impl Running {
         self.requests().failed(reason);
     }
 
-    /// It has ended.
-    pub fn end(mut self, code: Code) {
+    /// It has ended, and is counted so when it is dropped.
+    pub fn ended(&mut self, code: Code) {
         self.code = code;
+    }
+
+    /// How it has ended, as far as is known.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The method as `package.Service/Method`; a fixed word for one that does not exist.
+    #[must_use]
+    pub fn method_name(&self) -> &str {
+        &self.method().name
     }
 }
 
@@ -377,9 +389,10 @@ mod tests {
         let metrics = metrics();
         let one = "/a.B/One";
         let recorder = Recorder::new(Arc::clone(&metrics));
-        let (answered, dropped) = (recorder.begin(one), recorder.begin(one));
+        let (mut answered, dropped) = (recorder.begin(one), recorder.begin(one));
         assert_eq!(metrics.requests.running(one), 2);
-        answered.end(Code::Ok);
+        answered.ended(Code::Ok);
+        drop(answered);
         drop(dropped);
         assert_eq!((metrics.requests.running(one), metrics.requests.method(one).seconds.count()), (0, 2));
         assert_eq!([Code::Ok, Code::Cancelled].map(|code| metrics.requests.ended(one, code)), [1, 1]);
@@ -393,7 +406,7 @@ mod tests {
     fn what_nobody_knows_shares_one_series() {
         let metrics = metrics();
         for path in ["/a.B/Two", "a.B/One", "", "/"] {
-            Recorder::new(Arc::clone(&metrics)).begin(path).end(Code::Unimplemented);
+            Recorder::new(Arc::clone(&metrics)).begin(path).ended(Code::Unimplemented);
         }
         metrics.requests.failed("QUEUE_FULL");
         metrics.requests.failed("whatever");

@@ -16,6 +16,7 @@ use crate::proto;
 use crate::proto::consistency::Requirement;
 use crate::revision::{Revision, WriteId, Zookie};
 use crate::time::Timestamp;
+use crate::trace;
 
 /// When a zookie's revision has not arrived after so long, the database is asked whether it has it.
 const SOON: Duration = Duration::from_millis(100);
@@ -31,7 +32,10 @@ pub async fn resolve(
 ) -> Result<At, Error> {
     match asked.and_then(|asked| asked.requirement) {
         None | Some(Requirement::MinimizeLatency(())) => newest_here(node, call, replica).await,
-        Some(requirement) => Box::pin(waited_for(node, call, replica, requirement)).await,
+        Some(requirement) => {
+            let _span = trace::child(trace::Kind::Internal, "consistency");
+            Box::pin(waited_for(node, call, replica, requirement)).await
+        }
     }
 }
 

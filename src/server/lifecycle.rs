@@ -49,11 +49,13 @@ use super::readiness::Readiness;
 use super::schema::Schemas;
 use super::store::Stores;
 use super::tls::{self, TlsError};
+use super::traces::{Exporter, TracesError};
 use super::tuple::Tuples;
 use super::{health, refusals, vocabulary};
 use crate::config::{Access, Config, DatastoreConfig, Migration};
 use crate::datastore::postgres::Postgres;
 use crate::datastore::sqlite::Sqlite;
+use crate::datastore::traced::Traced;
 use crate::datastore::{Datastore, DatastoreError};
 use crate::metrics::Metrics;
 use crate::proto;
@@ -62,6 +64,7 @@ use crate::proto::permission_service_server::PermissionServiceServer;
 use crate::proto::schema_service_server::SchemaServiceServer;
 use crate::proto::store_service_server::StoreServiceServer;
 use crate::proto::tuple_service_server::TupleServiceServer;
+use crate::trace::Tracer;
 
 /// Connections that wait to be accepted, per shard.
 const BACKLOG: u32 = 1_024;
@@ -95,6 +98,9 @@ pub enum RunError {
     /// Certificates or keys cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The record cannot be opened or is not ready.
     #[error(transparent)]
     Record(#[from] DatastoreError),
@@ -199,13 +205,22 @@ pub async fn run_with_inside(
         answering.spawn(operations::serve(listener, pages));
     }
     let door = Door::open(&config, &metrics)?;
-    let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
+    let sending = config.traces.as_ref().map(|settings| Exporter::start(settings, &metrics)).transpose()?;
+    let (tracer, exporter) = sending.unzip();
+    let mut datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
+    if tracer.is_some() {
+        datastore = Arc::new(Traced::over(datastore));
+    }
     let embedded = matches!(config.datastore, DatastoreConfig::Sqlite(_));
     if embedded || config.migration == Migration::AtStart {
         datastore.migrate().await?;
     }
-    let entrance = Entrance { door, inside, listeners };
-    serve(config, gate, datastore, metrics, readiness, entrance, shutdown).await
+    let entrance = Entrance { door, inside, listeners, tracer };
+    let outcome = serve(config, gate, datastore, metrics, readiness, entrance, shutdown).await;
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
+    outcome
 }
 
 /// Refuses to be open to a network by accident.
@@ -240,11 +255,12 @@ fn gate(config: &Config, listeners: &[TcpListener], metrics: &Arc<Metrics>) -> R
     }
 }
 
-/// Where clients come from.
+/// Where clients come from, and who takes down what they do.
 struct Entrance {
     door: Arc<Door>,
     inside: InsideDoor,
     listeners: Vec<TcpListener>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 async fn serve(
@@ -269,13 +285,14 @@ async fn serve(
     let routes = routes(&node, &reporter)?;
     let judging = tokio::spawn(health::follow(Arc::clone(&node), reporter.clone(), readiness.clone()));
 
-    let Entrance { door, inside, listeners } = entrance;
+    let Entrance { door, inside, listeners, tracer } = entrance;
     let mut inside = Some(inside);
     let mut shards = Vec::with_capacity(listeners.len());
     for (index, listener) in listeners.into_iter().enumerate() {
         let shard = Shard {
             node: Arc::clone(&node),
             routes: routes.clone(),
+            observe: ObserveLayer::new(Arc::clone(&metrics), tracer.clone()),
             access: AccessLayer::new(gate.clone(), Arc::clone(&metrics)),
             door: Arc::clone(&door),
             inside: inside.take(),
@@ -335,6 +352,7 @@ pub fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, Run
 struct Shard {
     node: Arc<Node>,
     routes: Routes,
+    observe: ObserveLayer,
     access: AccessLayer,
     door: Arc<Door>,
     /// One of the shards takes what comes from inside.
@@ -370,7 +388,7 @@ impl Shard {
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
-            .layer(ObserveLayer::new(Arc::clone(self.node.metrics())))
+            .layer(self.observe)
             .layer(MapResponseLayer::new(refusals::in_our_words as fn(_) -> _))
             .layer(self.access)
             .add_routes(self.routes)

@@ -6,6 +6,7 @@ use tonic::Code;
 use tracing_subscriber::EnvFilter;
 
 use super::status::Error;
+use crate::trace;
 
 /// Starts logging to standard error. `filter` is what `RELATA_LOG` holds, such as `debug` or
 /// `relata=debug,sqlx=warn`; what cannot be read counts as `info`. A second call does nothing.
@@ -23,17 +24,18 @@ pub fn start(filter: Option<&str>) {
 }
 
 /// One line for a failed call, with its cause, which the client does not see. What the server or
-/// the database did is a warning; what the caller did is not.
+/// the database did is a warning; what the caller did is not. A call that is recorded names its trace.
 pub fn failed(method: &'static str, principal: &str, error: &Error) {
     let row = error.row();
     let (reason, message) = (row.reason.as_str(), error.to_string());
     let cause = cause(error);
+    let trace = trace::current().map(|span| span.place().trace.to_string());
     match row.code {
         Code::Internal | Code::Unknown | Code::DataLoss => {
-            tracing::error!(method, principal, reason, cause, "{message}");
+            tracing::error!(method, principal, reason, cause, trace, "{message}");
         }
         Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => {
-            tracing::warn!(method, principal, reason, cause, "{message}");
+            tracing::warn!(method, principal, reason, cause, trace, "{message}");
         }
         Code::Ok
         | Code::Cancelled
@@ -45,7 +47,7 @@ pub fn failed(method: &'static str, principal: &str, error: &Error) {
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unimplemented
-        | Code::Unauthenticated => tracing::info!(method, principal, reason, cause, "{message}"),
+        | Code::Unauthenticated => tracing::info!(method, principal, reason, cause, trace, "{message}"),
     }
 }
 

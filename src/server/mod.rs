@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! accept, tls  a shard lets a client connect; connection says who is at the other end
-//! observe     counts and times the call
+//! observe     counts and times the call, and begins its span if it is to be recorded
 //! access      who calls, and whether they may; refusals carry details like any other
 //! permission/, tuple/, schema/, store/
 //!   call      takes the request apart, bounds it by its deadline, logs what fails
@@ -13,6 +13,7 @@
 //!   consistency  "how fresh" becomes a revision
 //!   search    a first slice inline, the rest on the pool
 //!   outlet    what a stream is made from is let go in time, however slow its reader
+//! traces      spans that have ended go to a collector
 //! status      whatever went wrong becomes one row of one table
 //! ```
 
@@ -48,6 +49,7 @@ mod search;
 mod status;
 mod store;
 pub mod tls;
+mod traces;
 mod tuple;
 mod vocabulary;
 

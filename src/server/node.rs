@@ -27,6 +27,7 @@ use crate::datastore::{Committed, Datastore, DatastoreError, SchemaId, Store, Wr
 use crate::feed::{Feed, FeedSettings, Replica, SchemaVersion};
 use crate::metrics::Metrics;
 use crate::revision::{DatabaseId, Revision, StoreId};
+use crate::trace;
 use crate::upkeep::Upkeep;
 
 /// One server of possibly many on one record.
@@ -188,7 +189,10 @@ impl Node {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Error> {
-        self.background.spawn(work).await.map_err(|error| Error::Internal(anyhow::Error::new(error)))
+        self.background
+            .spawn(trace::carried(work))
+            .await
+            .map_err(|error| Error::Internal(anyhow::Error::new(error)))
     }
 
     /// Asks the record something.

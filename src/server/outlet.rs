@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::status::Error;
+use crate::trace;
 
 /// How long answers are made, and what a reader is told who needed longer.
 #[derive(Debug)]
@@ -46,12 +47,12 @@ pub fn outlet<T: Send + 'static>(
     terms: Terms,
 ) -> impl Stream<Item = Result<T, Error>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    tokio::spawn(trace::carried(async move {
         if let Some(late) = hand_out(answers, &sender, terms).await {
             // This may wait for as long as the reader does, and holds nothing but itself.
             let _ = sender.send(Err(late)).await;
         }
-    });
+    }));
     ReceiverStream::new(receiver)
 }
 

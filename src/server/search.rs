@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::node::Node;
 use super::status::Error;
 use crate::engine::{EngineError, Progress};
-use crate::metrics::{Metrics, Search};
+use crate::metrics::{Label as _, Metrics, Search};
+use crate::trace::{self, Kind, Span};
 
 /// Slices on the pool are this much larger than the first one: nobody else's call waits behind
 /// them, and moving a search between threads should not cost more than the search.
@@ -20,19 +21,29 @@ pub struct Meter<'a> {
     search: Search,
     fuel: u64,
     node: &'a Node,
+    span: Option<Span>,
 }
 
 impl<'a> Meter<'a> {
     /// Of a search that has not begun.
     #[must_use]
     pub fn new(node: &'a Node, search: Search) -> Self {
-        Self { search, fuel: 0, node }
+        Self { search, fuel: 0, node, span: trace::child(Kind::Internal, "search") }
     }
 }
 
 impl Drop for Meter<'_> {
     fn drop(&mut self) {
         self.node.metrics().searches.fuel.of(self.search).observe(self.fuel);
+        tell(self.span.as_mut(), self.search, self.fuel);
+    }
+}
+
+/// Says in its span what a search was and took.
+fn tell(span: Option<&mut Span>, search: Search, fuel: u64) {
+    if let Some(span) = span {
+        span.say("relata.search", search.value());
+        span.say("relata.fuel", fuel);
     }
 }
 
@@ -113,12 +124,14 @@ pub struct Listing<L: Lister> {
     /// Used so far; recorded when the list is over, however that comes.
     fuel: u64,
     metrics: Arc<Metrics>,
+    span: Option<Span>,
 }
 
 impl<L: Lister> Listing<L> {
     /// A list that has not begun.
     pub fn new(node: &Node, lister: L) -> Self {
-        Self { lister, begun: false, fuel: 0, metrics: Arc::clone(node.metrics()) }
+        let (metrics, span) = (Arc::clone(node.metrics()), trace::child(Kind::Internal, "search"));
+        Self { lister, begun: false, fuel: 0, metrics, span }
     }
 
     /// Runs the list until it has found something or is over. The first call runs a first slice in
@@ -163,5 +176,6 @@ impl<L: Lister> Listing<L> {
 impl<L: Lister> Drop for Listing<L> {
     fn drop(&mut self) {
         self.metrics.searches.fuel.of(L::SEARCH).observe(self.fuel);
+        tell(self.span.as_mut(), L::SEARCH, self.fuel);
     }
 }

@@ -26,6 +26,7 @@ mod postgres_server;
 mod program;
 mod scenarios;
 mod shared;
+mod traces;
 mod transport;
 mod two_servers;
 mod upkeep;

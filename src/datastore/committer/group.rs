@@ -30,6 +30,7 @@ use super::{Caller, CommitError, CommitterSettings, Shared, Waiting, announce};
 use crate::datastore::{DatastoreError, GroupError, Outcome, Write};
 use crate::metrics::{GroupOutcome, InDoubt};
 use crate::revision::{Revision, StoreId, WriteId};
+use crate::trace::{self, Kind, Span};
 
 /// Writes, and in the same order who waits for them.
 pub(super) struct Group {
@@ -99,7 +100,13 @@ impl Group {
     /// One transaction.
     async fn attempt(&self, shared: &Shared, store: StoreId) -> Result<Vec<Outcome>, GroupError> {
         let begun = Instant::now();
-        let result = shared.datastore.commit(store, Arc::clone(&self.writes)).await;
+        let mut spans = self.spans();
+        let commit = shared.datastore.commit(store, Arc::clone(&self.writes));
+        let result = trace::under(spans.first().map(Span::as_parent), commit).await;
+        if result.is_err() {
+            spans.iter_mut().for_each(Span::fail);
+        }
+        drop(spans);
         let record = &shared.metrics.record;
         record.commit_seconds.since(begun);
         let outcome = match &result {
@@ -109,6 +116,21 @@ impl Group {
         };
         record.commit_groups.of(outcome).inc();
         result
+    }
+
+    /// A span for each call that is recorded. What the database is asked is told once, below the
+    /// first of them; the others point there.
+    fn spans(&self) -> Vec<Span> {
+        let calls = self.callers.iter().filter_map(|caller| caller.call.as_ref());
+        let mut spans: Vec<Span> = calls.map(|call| call.child(Kind::Internal, "commit")).collect();
+        let first = spans.first().map(Span::place);
+        for (index, span) in spans.iter_mut().enumerate() {
+            span.say("relata.group.writes", self.writes.len());
+            if let (Some(first), true) = (first, index > 0) {
+                span.link(first);
+            }
+        }
+        spans
     }
 
     /// Finds out what became of the group, however long that takes.

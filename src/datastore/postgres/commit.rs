@@ -128,6 +128,7 @@ async fn lock_where(
 ) -> Result<Option<Locked>, Failure> {
     // The server gives up a little before we give up on the server, and so releases the lock.
     let limit = session.round_trip().saturating_mul(9) / 10;
+    session.step("db.commit.lock");
     let asked = Instant::now();
     let rows = session.script(lock_script(store, condition, limit)).await?;
     session.metrics().record.commit_lock_wait_seconds.since(asked);
@@ -200,6 +201,7 @@ async fn read(
     let query = bind_keys(sqlx::query(READ).bind(store.0), &needs.keys.iter())
         .bind(needs.idempotency.iter().map(|scope| &*scope.principal).bind_iter())
         .bind(needs.idempotency.iter().map(|scope| &*scope.key).bind_iter());
+    session.step("db.commit.read");
     let rows = session.rows(query).await?;
 
     let mut found = Found {
@@ -293,6 +295,7 @@ async fn matching(
             builder.push(")");
         }
         // As many different statements as there are filters: keeping them would drive out others.
+        session.step("db.commit.filters");
         let rows = session.rows(builder.build().persistent(false)).await?;
         for row in &rows {
             let index: i64 = Columns::of(row).next()?;
@@ -401,6 +404,7 @@ async fn apply(session: &mut Session, store: StoreId, plan: &Plan) -> Result<(),
     let query = bind_entries(query, &plan.entries);
     let query = bind_changes(query, &plan.entries)?;
     let query = bind_remembered(query, &plan.remembered);
+    session.step("db.commit.apply");
     let rows = session.rows(query).await?;
     let expected = [
         ("tuples", plan.upserts.len()),
@@ -491,6 +495,7 @@ async fn apply_schemas(
     schemas: &[StoredSchema],
 ) -> Result<(), Failure> {
     let Some(in_force) = schemas.last() else { return Ok(()) };
+    session.step("db.commit.schema");
     let statement = "
 WITH written AS (
     INSERT INTO relata.schema (store, id, revision, written_at, text, json)

@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::rows::Columns;
 use crate::datastore::DatastoreError;
 use crate::metrics::{self, Gauge, Metrics, Outcome};
+use crate::trace::{self, Kind, Parent, Span};
 
 /// An idle connection older than this is not trusted: firewalls forget silent ones.
 const TRUSTED_IDLE: Duration = Duration::from_mins(1);
@@ -102,7 +103,15 @@ pub(super) struct Session {
     round_trip: Duration,
     /// Round trips that were answered in this conversation.
     answered: u32,
+    /// What the conversation is a part of, if that is recorded.
+    parent: Option<Parent>,
+    /// What the next round trip is called in a trace.
+    next: &'static str,
 }
+
+/// What a round trip is called that has no name of its own: what the conversation is for is in the
+/// span above it.
+const ROUND_TRIP: &str = "db.round_trip";
 
 impl Lane {
     /// A lane of at most `size` connections, none open yet, on the present runtime.
@@ -137,7 +146,8 @@ impl Lane {
         F: for<'s> Fn(&'s mut Session) -> BoxFuture<'s, Result<T, Failure>> + Send + Sync + 'static,
     {
         let lane = Arc::clone(self);
-        let task = self.runtime.spawn(async move { lane.converse(conversation).await });
+        let conversation = trace::carried(async move { lane.converse(conversation).await });
+        let task = self.runtime.spawn(conversation);
         match task.await {
             Ok(result) => result,
             Err(error) if error.is_cancelled() => Err(Failure::Closed),
@@ -192,6 +202,7 @@ impl Lane {
     }
 
     async fn connect(&self) -> Result<Session, Failure> {
+        let _span = trace::child(Kind::Client, "db.connect");
         let connecting = PgConnection::connect_with(&self.options.0);
         let connection = match timeout(self.round_trip, connecting).await {
             Ok(connection) => connection.map_err(Failure::from_connecting)?,
@@ -199,6 +210,7 @@ impl Lane {
         };
         let counted = Counted::one(self.metrics.database.connections_open.of(self.name));
         let mut session = self.session(Open { connection, _counted: counted });
+        session.step("db.connect.check");
         // After a failover a name may still lead to the old primary.
         let script = format!("{} SELECT pg_is_in_recovery()", self.planning.script());
         let rows = session.script(script).await?;
@@ -209,7 +221,15 @@ impl Lane {
 
     fn session(&self, open: Open) -> Session {
         let (name, metrics) = (self.name, Arc::clone(&self.metrics));
-        Session { open, name, metrics, round_trip: self.round_trip, answered: 0 }
+        Session {
+            open,
+            name,
+            metrics,
+            round_trip: self.round_trip,
+            answered: 0,
+            parent: trace::current(),
+            next: ROUND_TRIP,
+        }
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Open, Instant)>> {
@@ -264,8 +284,20 @@ impl Session {
         self.round_trip
     }
 
+    /// Names the next round trip, for traces.
+    pub(super) fn step(&mut self, name: &'static str) {
+        self.next = name;
+    }
+
+    /// The span of a round trip that begins now, if it is recorded.
+    fn span(&mut self) -> Option<Span> {
+        let name = std::mem::replace(&mut self.next, ROUND_TRIP);
+        self.parent.as_ref().map(|parent| parent.child(Kind::Client, name))
+    }
+
     /// Ends a transaction with effect. If the connection is lost meanwhile, the outcome is unknown.
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
+        self.step("db.transaction.commit");
         match self.script("COMMIT".to_owned()).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.is_of_connection() => {
@@ -277,6 +309,7 @@ impl Session {
 
     /// Ends a transaction without effect.
     pub(super) async fn rollback(&mut self) -> Result<(), Failure> {
+        self.step("db.transaction.rollback");
         self.script("ROLLBACK".to_owned()).await.map(drop)
     }
 
@@ -285,17 +318,17 @@ impl Session {
         &mut self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, Failure> {
-        let asked = Instant::now();
+        let (asked, span) = (Instant::now(), self.span());
         let answer = timeout(self.round_trip, query.fetch_all(&mut self.open.connection)).await;
-        self.judge(asked, answer)
+        self.judge(asked, span, answer)
     }
 
     /// Several statements in one round trip, without parameters: all rows of all answers.
     pub(super) async fn script(&mut self, sql: String) -> Result<Vec<PgRow>, Failure> {
         let script = sqlx::raw_sql(AssertSqlSafe(sql));
-        let asked = Instant::now();
+        let (asked, span) = (Instant::now(), self.span());
         let answer = timeout(self.round_trip, script.fetch_all(&mut self.open.connection)).await;
-        self.judge(asked, answer)
+        self.judge(asked, span, answer)
     }
 
     /// A statement that answers one value.
@@ -304,22 +337,25 @@ impl Session {
         T: for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres> + Send + Unpin,
         (T,): for<'r> sqlx::FromRow<'r, PgRow>,
     {
+        let (asked, span) = (Instant::now(), self.span());
         let question = sqlx::query_scalar(sql).fetch_one(&mut self.open.connection);
-        let asked = Instant::now();
         let answer = timeout(self.round_trip, question).await;
-        self.judge(asked, answer)
+        self.judge(asked, span, answer)
     }
 
     fn judge<T>(
         &mut self,
         asked: Instant,
+        mut span: Option<Span>,
         answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T, Failure> {
         let database = &self.metrics.database;
         database.round_trip_seconds.of(self.name).since(asked);
         if !matches!(answer, Ok(Ok(_))) {
             database.round_trip_failures.of(self.name).inc();
+            span.as_mut().into_iter().for_each(Span::fail);
         }
+        drop(span);
         match answer {
             Ok(Ok(value)) => {
                 self.answered += 1;
