@@ -22,10 +22,11 @@ pub(super) struct Record {
     /// which such a pooler breaks.
     #[arg(long, env = "RELATA_DIRECT_DATASTORE", hide_env_values = true, value_name = "URL")]
     direct_datastore: Option<Secret>,
-    /// Prepared statements kept per connection to PostgreSQL; 0 behind a pooler that cannot keep
-    /// them, such as `PgBouncer` before 1.21 in transaction mode.
-    #[arg(long, env = "RELATA_STATEMENT_CACHE", value_name = "N", default_value_t = 100)]
-    statement_cache: usize,
+    /// Prepared statements kept per connection to PostgreSQL [default: 100; none if a pooler in
+    /// transaction mode is noticed]. Say how many behind one that follows them, such as `PgBouncer`
+    /// from 1.21 on with `max_prepared_statements`; 0 says that nothing may be kept.
+    #[arg(long, env = "RELATA_STATEMENT_CACHE", value_name = "N")]
+    statement_cache: Option<usize>,
 }
 
 impl Record {

@@ -1,7 +1,7 @@
 //! The feed against a real record on SQLite, with the faults a database has.
 
 mod forks;
-mod harness;
+pub mod harness;
 mod memory;
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use crate::postgres_server::fresh_database;
 use harness::{Record, SCHEMA, WIDER_SCHEMA, quick, shown, soon};
 
 /// A snapshot as text, to compare what two structures hold.
-fn held(snapshot: &Snapshot) -> BTreeSet<String> {
+pub fn held(snapshot: &Snapshot) -> BTreeSet<String> {
     snapshot.tuples().map(|tuple| format!("{} {:?}", tuple.key, tuple.attributes)).collect()
 }
 

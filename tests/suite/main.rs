@@ -20,6 +20,7 @@ mod memory;
 mod observed;
 mod oidc;
 mod oracle;
+mod pgbouncer;
 mod postgres;
 mod postgres_faults;
 mod postgres_server;

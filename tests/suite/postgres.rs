@@ -139,7 +139,7 @@ async fn writers_on_two_nodes_leave_gapless_revisions() {
     const GROUPS: usize = 12;
     let (url, first, shared) = fresh_node!();
     // The second one behind what cannot keep prepared statements.
-    let second = node_with(&url, |settings| settings.statement_cache_capacity = 0).await;
+    let second = node_with(&url, |settings| settings.statement_cache_capacity = Some(0)).await;
     let nodes = [Arc::new(first), Arc::new(second)];
     let mut stores = vec![shared];
     for name in ["a", "b", "c", "d"] {

@@ -312,7 +312,7 @@ fn run(command: &mut Command) {
 
 /// Who must own the cluster: PostgreSQL refuses to run as root, so root becomes `postgres`, else
 /// `nobody`; anyone else stays who they are.
-fn owner(directory: &Path) -> Option<(u32, u32)> {
+pub fn owner(directory: &Path) -> Option<(u32, u32)> {
     if fs::metadata(directory).expect("the directory just made").uid() != 0 {
         return None;
     }

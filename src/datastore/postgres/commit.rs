@@ -130,7 +130,7 @@ async fn lock_where(
     let limit = session.round_trip().saturating_mul(9) / 10;
     session.step("db.commit.lock");
     let asked = Instant::now();
-    let rows = session.script(lock_script(store, condition, limit)).await?;
+    let rows = session.begin("ISOLATION LEVEL READ COMMITTED", &lock_script(store, condition, limit)).await?;
     session.metrics().record.commit_lock_wait_seconds.since(asked);
     let Some(row) = rows.first() else { return Ok(None) };
     let mut columns = Columns::of(row);
@@ -147,8 +147,7 @@ fn lock_script(StoreId(store): StoreId, condition: &str, limit: Duration) -> Str
     // That the transaction may write is not demanded but left to the server's settings, by which
     // an operator, or what manages a failover, fences an old primary.
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED;
-         SET LOCAL lock_timeout = {limit};
+        "SET LOCAL lock_timeout = {limit};
          SET LOCAL statement_timeout = {limit};
          SET LOCAL idle_in_transaction_session_timeout = {limit};
          SELECT floor, schema, created_at FROM relata.store

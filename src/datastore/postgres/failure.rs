@@ -32,6 +32,12 @@ pub(super) enum Failure {
     /// A table or column is missing.
     #[error("the tables are missing or of another version")]
     Tables(#[source] sqlx::Error),
+    /// The name of a prepared statement is taken, or unknown.
+    #[error(
+        "a prepared statement is not where it was made: a pooler in transaction mode stands before the \
+         database; start with `--statement-cache 0`"
+    )]
+    Prepared(#[source] sqlx::Error),
     /// A statement failed otherwise: a defect, or data that PostgreSQL refuses.
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
@@ -74,6 +80,7 @@ impl From<sqlx::Error> for Failure {
         match code.as_str() {
             "25006" => Self::ReadOnly,
             "42P01" | "42703" | "3F000" => Self::Tables(error),
+            "26000" | "42P05" => Self::Prepared(error),
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" => Self::Connection(error),
             "40001" | "40P01" | "55P03" | "57014" | "55006" => Self::Transient(error),
             _ => match code.get(..2) {
@@ -90,7 +97,7 @@ impl From<Failure> for DatastoreError {
         match failure {
             Failure::Judged(error) => error,
             Failure::InDoubt(_, cause) => Self::OutcomeUnknown(cause),
-            Failure::Statement(_) | Failure::Tables(_) => Self::Other(failure.into()),
+            Failure::Statement(_) | Failure::Tables(_) | Failure::Prepared(_) => Self::Other(failure.into()),
             Failure::Connection(_)
             | Failure::TimedOut(_)
             | Failure::Busy(_)

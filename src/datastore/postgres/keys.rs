@@ -66,7 +66,7 @@ pub(super) async fn revoke(lane: &Arc<Lane>, id: &KeyId, by: &str) -> Result<Opt
 }
 
 async fn begin(session: &mut Session) -> Result<(), Failure> {
-    session.script("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".to_owned()).await.map(drop)
+    session.begin("ISOLATION LEVEL READ COMMITTED READ WRITE", "").await.map(drop)
 }
 
 async fn stamp(session: &mut Session) -> Result<(), Failure> {

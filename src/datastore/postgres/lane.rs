@@ -17,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use super::rows::Columns;
+use super::rows::{Columns, corrupt};
+use super::sessions::Sessions;
 use crate::datastore::DatastoreError;
 use crate::metrics::{self, Gauge, Metrics, Outcome};
 use crate::trace::{self, Kind, Parent, Span};
@@ -29,9 +30,6 @@ const TRUSTED_IDLE: Duration = Duration::from_mins(1);
 /// to millions of rows within minutes, and keeps plans it made while they were small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Planning {
-    /// By the server's defaults: nothing may be set on a connection that a pooler shares out, and
-    /// nothing need be, since it keeps no plans either.
-    Default,
     /// Once for all: every statement of the lane has one right plan, which follows a key.
     Once,
     /// For each question, because the best index depends on what is asked.
@@ -39,12 +37,17 @@ pub(super) enum Planning {
 }
 
 impl Planning {
-    fn script(self) -> &'static str {
+    /// Settings of a session.
+    fn of_session(self) -> &'static str {
         match self {
-            Self::Default => "",
             Self::Once => "SET enable_seqscan = off; SET jit = off;",
             Self::Each => "SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_custom_plan;",
         }
+    }
+
+    /// Settings of one transaction, in which nothing is planned twice.
+    fn of_transaction() -> &'static str {
+        "SET LOCAL enable_seqscan = off; SET LOCAL jit = off;"
     }
 }
 
@@ -57,6 +60,7 @@ pub(super) struct Lane {
     /// Where connections live. The runtime of a caller may end, or be busy with other things.
     runtime: Handle,
     planning: Planning,
+    sessions: Sessions,
     round_trip: Duration,
     permits: Arc<Semaphore>,
     size: u32,
@@ -101,6 +105,8 @@ pub(super) struct Session {
     name: metrics::Lane,
     metrics: Arc<Metrics>,
     round_trip: Duration,
+    sessions: Sessions,
+    in_transaction: bool,
     /// Round trips that were answered in this conversation.
     answered: u32,
     /// What the conversation is a part of, if that is recorded.
@@ -119,6 +125,7 @@ impl Lane {
         name: metrics::Lane,
         options: PgConnectOptions,
         planning: Planning,
+        sessions: Sessions,
         size: u32,
         round_trip: Duration,
         metrics: Arc<Metrics>,
@@ -130,6 +137,7 @@ impl Lane {
             options: Options(options),
             runtime: Handle::current(),
             planning,
+            sessions,
             round_trip,
             permits: Arc::new(Semaphore::new(size as usize)),
             size,
@@ -211,12 +219,11 @@ impl Lane {
         let counted = Counted::one(self.metrics.database.connections_open.of(self.name));
         let mut session = self.session(Open { connection, _counted: counted });
         session.step("db.connect.check");
-        // After a failover a name may still lead to the old primary.
-        let script = format!("{} SELECT pg_is_in_recovery()", self.planning.script());
-        let rows = session.script(script).await?;
-        let standby = rows.first().map(|row| Columns::of(row).next()).transpose()?;
+        let settings = if self.sessions.are_shared() { "" } else { self.planning.of_session() };
+        let rows = session.script(format!("{settings} SELECT pg_is_in_recovery()")).await?;
         session.answered = 0;
-        if standby == Some(false) { Ok(session) } else { Err(Failure::ReadOnly) }
+        refuse_standby(&rows)?;
+        Ok(session)
     }
 
     fn session(&self, open: Open) -> Session {
@@ -226,6 +233,8 @@ impl Lane {
             name,
             metrics,
             round_trip: self.round_trip,
+            sessions: self.sessions,
+            in_transaction: false,
             answered: 0,
             parent: trace::current(),
             next: ROUND_TRIP,
@@ -295,8 +304,17 @@ impl Session {
         self.parent.as_ref().map(|parent| parent.child(Kind::Client, name))
     }
 
+    /// Begins a transaction, in the same round trip with what is to be done first.
+    pub(super) async fn begin(&mut self, modes: &str, first: &str) -> Result<Vec<PgRow>, Failure> {
+        let settings = if self.sessions.are_shared() { Planning::of_transaction() } else { "" };
+        let rows = self.script(format!("BEGIN {modes}; {settings} {first}")).await?;
+        self.in_transaction = true;
+        Ok(rows)
+    }
+
     /// Ends a transaction with effect. If the connection is lost meanwhile, the outcome is unknown.
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
+        self.in_transaction = false;
         self.step("db.transaction.commit");
         match self.script("COMMIT".to_owned()).await {
             Ok(_) => Ok(()),
@@ -309,15 +327,39 @@ impl Session {
 
     /// Ends a transaction without effect.
     pub(super) async fn rollback(&mut self) -> Result<(), Failure> {
+        self.in_transaction = false;
         self.step("db.transaction.rollback");
         self.script("ROLLBACK".to_owned()).await.map(drop)
     }
 
     /// One statement, one round trip once it is prepared: all rows of its answer.
+    ///
+    /// Where sessions are shared out, it is prepared without a name and in a transaction, which no
+    /// other client comes between.
     pub(super) async fn rows(
         &mut self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, Failure> {
+        match self.sessions {
+            Sessions::Own | Sessions::SharedAndPrepared => self.fetch(query).await,
+            Sessions::Shared if self.in_transaction => self.fetch(query.persistent(false)).await,
+            Sessions::Shared => {
+                let name = std::mem::replace(&mut self.next, "db.transaction.begin");
+                // The session may be another server's than the last time.
+                let standby = self.begin("", "SELECT pg_is_in_recovery()").await?;
+                refuse_standby(&standby)?;
+                self.step(name);
+                let rows = self.fetch(query.persistent(false)).await?;
+                self.in_transaction = false;
+                self.step("db.transaction.commit");
+                // Not `commit`: as with a statement by itself, a lost answer is a lost connection.
+                self.script("COMMIT".to_owned()).await?;
+                Ok(rows)
+            }
+        }
+    }
+
+    async fn fetch(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, Failure> {
         let (asked, span) = (Instant::now(), self.span());
         let answer = timeout(self.round_trip, query.fetch_all(&mut self.open.connection)).await;
         self.judge(asked, span, answer)
@@ -334,13 +376,11 @@ impl Session {
     /// A statement that answers one value.
     pub(super) async fn scalar<T>(&mut self, sql: &'static str) -> Result<T, Failure>
     where
-        T: for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres> + Send + Unpin,
-        (T,): for<'r> sqlx::FromRow<'r, PgRow>,
+        T: for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
     {
-        let (asked, span) = (Instant::now(), self.span());
-        let question = sqlx::query_scalar(sql).fetch_one(&mut self.open.connection);
-        let answer = timeout(self.round_trip, question).await;
-        self.judge(asked, span, answer)
+        let rows = self.rows(sqlx::query(sql)).await?;
+        let row = rows.first().ok_or_else(|| corrupt(format!("no row answers `{sql}`")))?;
+        Columns::of(row).next()
     }
 
     fn judge<T>(
@@ -365,4 +405,11 @@ impl Session {
             Err(_elapsed) => Err(Failure::TimedOut(self.round_trip)),
         }
     }
+}
+
+/// Judges the answer to `SELECT pg_is_in_recovery()`: after a failover a name may still lead to
+/// the old primary.
+fn refuse_standby(rows: &[PgRow]) -> Result<(), Failure> {
+    let standby = rows.first().map(|row| Columns::of(row).next()).transpose()?;
+    if standby == Some(false) { Ok(()) } else { Err(Failure::ReadOnly) }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqlSafeStr as _};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -83,6 +83,7 @@ pub(super) async fn run(options: &PgConnectOptions) -> Result<(), Failure> {
 async fn migrate(options: &PgConnectOptions) -> Result<(), Failure> {
     let mut connection = PgConnection::connect_with(options).await.map_err(Failure::from_connecting)?;
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    forget_prepared(&mut transaction).await?;
     let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *transaction).await?;
     if standby {
         return Err(Failure::ReadOnly);
@@ -111,9 +112,24 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), Failure> {
     }
     migrator().run_direct(None, &mut *transaction, false).await?;
     establish(&mut transaction).await?;
+    forget_prepared(&mut transaction).await?;
     transaction.commit().await?;
     // The work is done; a connection that ends badly now changes nothing.
     let _ = connection.close().await;
+    Ok(())
+}
+
+/// Drops what the driver has prepared in this session. It counts its names from one on each
+/// connection, and a session that a pooler lends may have met another one before. Poolers that
+/// follow prepared statements give them names of their own, which are left alone.
+async fn forget_prepared(connection: &mut PgConnection) -> Result<(), Failure> {
+    let statement = "SELECT 'DEALLOCATE ' || quote_ident(name) FROM pg_prepared_statements
+                     WHERE name LIKE 'sqlx\\_s\\_%'";
+    let rows = sqlx::raw_sql(statement).fetch_all(&mut *connection).await?;
+    for row in &rows {
+        let statement: String = row.try_get(0)?;
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -156,11 +172,15 @@ pub(super) async fn renew_identity(options: &PgConnectOptions) -> Result<Identit
     let mut connection = PgConnection::connect_with(options).await.map_err(Failure::from_connecting)?;
     let identity = Identity { database: DatabaseId(Uuid::new_v4()), cursor_keys: vec![rand::random()] };
     let keys: Vec<Vec<u8>> = identity.cursor_keys.iter().map(|key| key.to_vec()).collect();
+    // A transaction and no name: a pooler may lend another session to each statement.
+    let mut transaction = connection.begin().await?;
     let renewed = sqlx::query("UPDATE relata.database SET id = $1, cursor_keys = $2")
+        .persistent(false)
         .bind(identity.database.0)
         .bind(keys)
-        .execute(&mut connection)
+        .execute(&mut *transaction)
         .await?;
+    transaction.commit().await?;
     let _ = connection.close().await;
     match renewed.rows_affected() {
         1 => Ok(identity),

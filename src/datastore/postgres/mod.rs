@@ -3,6 +3,7 @@
 //! ```text
 //! client    Postgres: the trait, method by method
 //! settings  where the database is and how much of it to use
+//! sessions  whether a pooler in transaction mode stands between
 //! lane      connections: who may use how many, when one is kept, when dropped
 //! commit    one group of writes, one transaction, four round trips
 //! reads     heads, the log, tuples, schemas, stores: each one statement, hence one snapshot
@@ -25,6 +26,7 @@ mod migrate;
 mod notify;
 mod reads;
 mod rows;
+mod sessions;
 mod settings;
 mod stores;
 mod upkeep;

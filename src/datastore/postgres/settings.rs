@@ -70,10 +70,11 @@ pub struct PostgresSettings {
     /// Where to `LISTEN` and to migrate, if `url` leads to a pooler in transaction mode, which
     /// breaks both. Default: `url`.
     pub direct_url: Option<DatabaseUrl>,
-    /// Prepared statements kept per connection, default 100. Zero where a pooler cannot keep
-    /// them (`PgBouncer` before 1.21 in transaction mode); each statement then costs a second
-    /// round trip.
-    pub statement_cache_capacity: usize,
+    /// Prepared statements kept per connection. Default: 100, and none if a pooler in transaction
+    /// mode is noticed, where each statement is prepared anew in a transaction of its own, three
+    /// round trips more. Zero says that there is such a pooler; more, that it follows prepared
+    /// statements, as `PgBouncer` from 1.21 on does with `max_prepared_statements`.
+    pub statement_cache_capacity: Option<usize>,
     /// Connections for commits, default 8: as many stores can commit at the same moment.
     pub commit_connections: u32,
     /// Connections for the feed, default 6: as many as it reads changelogs at once, and two for
@@ -94,7 +95,7 @@ impl PostgresSettings {
         Self {
             url,
             direct_url: None,
-            statement_cache_capacity: 100,
+            statement_cache_capacity: None,
             commit_connections: 8,
             feed_connections: 6,
             read_connections: 8,
@@ -104,13 +105,19 @@ impl PostgresSettings {
 
     /// How to connect for ordinary statements.
     pub(super) fn options(&self) -> PgConnectOptions {
-        self.url.0.clone().statement_cache_capacity(self.statement_cache_capacity)
+        connecting(&self.url)
     }
 
     /// How to connect for what needs a session of its own.
     pub(super) fn direct_options(&self) -> PgConnectOptions {
-        self.direct_url.as_ref().unwrap_or(&self.url).0.clone()
+        connecting(self.direct_url.as_ref().unwrap_or(&self.url))
     }
+}
+
+/// Without a wish about floating-point numbers, of which there are none: `PgBouncer` refuses
+/// whoever has one.
+fn connecting(url: &DatabaseUrl) -> PgConnectOptions {
+    url.0.clone().extra_float_digits(None)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) async fn create(lane: &Arc<Lane>, name: &str) -> Result<Store, Failur
         .talk(move |session| {
             let wanted = Arc::clone(&wanted);
             Box::pin(async move {
-                session.script("BEGIN ISOLATION LEVEL READ COMMITTED".to_owned()).await?;
+                session.begin("ISOLATION LEVEL READ COMMITTED", "").await?;
                 let query = sqlx::query(
                     "INSERT INTO relata.store (id, name, created_at)
                      VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)

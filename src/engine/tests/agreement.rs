@@ -48,7 +48,7 @@ fn rewrite(random: &mut StdRng, depth: u32) -> Rewrite {
     }
 }
 
-fn random_schema(random: &mut StdRng) -> Schema {
+pub(super) fn random_schema(random: &mut StdRng) -> Schema {
     let conditions = crate::schema::parse(CONDITIONS).expect("conditions").conditions;
     let with = |random: &mut StdRng, base: &str| match random.random_range(0..8) {
         0 => vec![format!("{base} with large"), base.to_owned()],
@@ -115,7 +115,7 @@ fn random_tuples(random: &mut StdRng, rules: &Rules) -> Vec<Tuple> {
     tuples
 }
 
-fn random_world(random: &mut StdRng) -> World {
+pub(super) fn random_world(random: &mut StdRng) -> World {
     let rules = Arc::new(Rules::compile(&random_schema(random)));
     let mut index = Index::new();
     for tuple in random_tuples(random, &rules) {
@@ -135,7 +135,7 @@ fn random_world(random: &mut StdRng) -> World {
 }
 
 /// Every subject worth asking about, one that nothing names among them.
-fn subjects(world: &mut World) -> Vec<(String, SubjectNode)> {
+pub(super) fn subjects(world: &mut World) -> Vec<(String, SubjectNode)> {
     let mut texts: Vec<String> =
         USERS.iter().chain(&["nobody", "*"]).map(|user| format!("user:{user}")).collect();
     for (object_type, id) in TYPES.iter().flat_map(|one| OBJECTS.iter().map(move |id| (one, id))) {
@@ -151,7 +151,7 @@ fn subjects(world: &mut World) -> Vec<(String, SubjectNode)> {
         .collect()
 }
 
-fn objects(world: &mut World) -> Vec<(String, Ordinal, Vec<RelationId>)> {
+pub(super) fn objects(world: &mut World) -> Vec<(String, Ordinal, Vec<RelationId>)> {
     let mut found = Vec::new();
     for (object_type, id) in TYPES.iter().flat_map(|one| OBJECTS.iter().map(move |id| (one, id))) {
         let text = format!("{object_type}:{id}");

@@ -5,4 +5,5 @@ mod check;
 mod conditions;
 mod limits;
 mod lists;
+mod order_and_memo;
 mod trees;

@@ -16,7 +16,7 @@ mod schemas;
 pub mod staleness;
 mod stalled;
 mod stores;
-mod two_nodes;
+pub mod two_nodes;
 mod watching;
 mod writes;
 mod zookies;
@@ -103,7 +103,8 @@ pub struct Running {
     /// Where metrics and probes are asked for.
     pub operations: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
-    served: JoinHandle<Result<(), RunError>>,
+    /// Absent where the server runs elsewhere.
+    served: Option<JoinHandle<Result<(), RunError>>>,
     /// Removed when the test ends.
     directory: Option<tempfile::TempDir>,
 }
@@ -156,7 +157,16 @@ impl Running {
         }));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.connect().await.expect("the port is open");
-        Self { address, channel, operations: asked_at, shutdown: Some(shutdown), served, directory: None }
+        let (shutdown, served) = (Some(shutdown), Some(served));
+        Self { address, channel, operations: asked_at, shutdown, served, directory: None }
+    }
+
+    /// A server that somebody else runs, for its client's methods.
+    pub async fn elsewhere(endpoint: &str) -> Self {
+        let address: SocketAddr = endpoint.trim_start_matches("http://").parse().expect("an address");
+        let channel = Endpoint::from_shared(endpoint.to_owned()).expect("an address");
+        let channel = channel.connect().await.expect("the port is open");
+        Self { address, channel, operations: address, shutdown: None, served: None, directory: None }
     }
 
     /// Asks the server to stop, without waiting.
@@ -171,7 +181,8 @@ impl Running {
         self.begin_stop();
         drop(self.channel);
         let _removed_at_the_end = self.directory;
-        tokio::time::timeout(Duration::from_secs(20), self.served)
+        let Some(served) = self.served else { return };
+        tokio::time::timeout(Duration::from_secs(20), served)
             .await
             .expect("stopped in time")
             .expect("no panic")

@@ -119,7 +119,12 @@ async fn owned(node: &Running, zookie: &str) -> BTreeSet<String> {
 async fn two_nodes_agree_while_both_write() {
     let url = tokio::task::spawn_blocking(crate::postgres_server::fresh_database).await.expect("a cluster");
     let Some(url) = url else { return };
-    let nodes = Arc::new([Running::on_url(&url, |_| {}).await, Running::on_url(&url, |_| {}).await]);
+    agree([Running::on_url(&url, |_| {}).await, Running::on_url(&url, |_| {}).await], soak()).await;
+}
+
+/// The test, on any two nodes of a fresh database.
+pub async fn agree(nodes: [Running; 2], length: Duration) {
+    let nodes = Arc::new(nodes);
     nodes[0].with_schema().await;
     let start = nodes[0].touch(&["doc:start#owner@user:ann"]).await;
     let first =
@@ -132,7 +137,7 @@ async fn two_nodes_agree_while_both_write() {
             (Arc::clone(&nodes), start.clone(), Arc::clone(&over), Arc::clone(&last));
         tokio::spawn(async move { watch(&nodes[node], &start, &over, &last).await })
     });
-    let end = Instant::now() + soak();
+    let end = Instant::now() + length;
     let writers = (0..WRITERS).map(|writer| {
         let (nodes, known) = (Arc::clone(&nodes), Arc::clone(&known));
         tokio::spawn(async move { write_until(end, writer, &nodes, &known).await })

@@ -7,8 +7,8 @@
 //! RELATA_ORACLE_WORLDS=1000000 cargo test --release --test suite oracle -- --nocapture
 //! ```
 
-mod model;
-mod world;
+pub mod model;
+pub mod world;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -9,9 +9,14 @@
 //! ```
 
 mod a_thousand_stores_in_little_memory;
+mod asked_worlds;
 mod cut_connection_at_every_step;
+mod differential;
+mod feed_under_abuse;
 mod hot_group;
 mod lost_suffix;
 mod one_group_many_conflicts;
+mod order_and_memo;
+mod paging_across_nodes_while_writing;
 mod schema_and_clock_races;
 mod the_disk_is_full;
