@@ -165,14 +165,11 @@ async fn tables_can_be_made_through_a_pooler() {
 async fn statements_that_a_pooler_loses_are_explained() {
     let Some(url) = fresh_database() else { return };
     let (_pooler, url) = PgBouncer::before(&url, Mode::Transaction, 1);
-    let [first, second] = [connect(&url, Some(100)).await, connect(&url, Some(100)).await];
-    let (first, second) = (first.expect("connected"), second.expect("connected"));
-    let mut told = String::new();
-    for node in [&first, &second, &first, &second] {
-        if let Err(error) = node.now().await {
-            told = format!("{:#}", anyhow::Error::new(error));
-        }
-    }
+    let _first = connect(&url, Some(100)).await.expect("connected");
+    let told = match connect(&url, Some(100)).await {
+        Ok(_) => String::new(),
+        Err(error) => format!("{:#}", anyhow::Error::new(error)),
+    };
     // A version that follows them has nothing to complain of.
     let version = Command::new(program()).arg("--version").output().expect("a version");
     let version = String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default().to_owned();

@@ -374,10 +374,8 @@ impl Judge<'_> {
         let tree = got.tree.expect("a tree");
         assert_eq!(tree.userset, userset_text(userset));
         self.tally.trees += 1;
-        let relations = self.world.relations.iter().flatten().flatten();
-        if !self.world.conditions.is_empty()
-            || relations.into_iter().any(|relation| subtracts(&relation.expr))
-        {
+        let mut relations = self.world.relations.iter().flatten().flatten();
+        if !self.world.conditions.is_empty() || relations.any(|relation| subtracts(&relation.expr)) {
             return;
         }
         for subject in self.world.subjects() {

@@ -375,10 +375,10 @@ async fn sqlite_under_a_killed_server() {
                 consistency: consistency(Requirement::AtLeast(zookie.clone())),
                 ..question(tuple)
             };
-            let mut request = tonic::Request::new(request);
-            request.set_timeout(Duration::from_millis(200));
-            let told = server.client.permissions().check(request).await.expect_err("lost");
             let reused = revision(zookie) <= revision(&fork) + index as u64;
+            let mut request = tonic::Request::new(request);
+            request.set_timeout(if reused { BOUND } else { Duration::from_millis(100) });
+            let told = server.client.permissions().check(request).await.expect_err("lost");
             let expected: &[Code] = if reused {
                 &[Code::FailedPrecondition]
             } else {

@@ -37,7 +37,7 @@ const RATE: u32 = 500;
 const WRITERS: u32 = 4;
 const PAGE: u32 = 23;
 /// When the tuples that expire do so, from the beginning of a list.
-const EXPIRY: Duration = Duration::from_millis(900);
+const EXPIRY: Duration = Duration::from_millis(1_200);
 
 /// Where the record is.
 #[derive(Clone)]
@@ -264,7 +264,7 @@ async fn write_on(
 }
 
 /// Tuples that expire while lists that have begun are still being read.
-async fn write_what_expires(server: &Running) {
+async fn write_what_expires(server: &Running) -> Timestamp {
     let at = wall_clock().as_micros() + i64::try_from(EXPIRY.as_micros()).expect("a moment");
     let seconds = at.div_euclid(1_000_000);
     let nanos = i32::try_from(at.rem_euclid(1_000_000) * 1_000).expect("nanoseconds");
@@ -283,6 +283,7 @@ async fn write_what_expires(server: &Running) {
         must_exist: false,
     });
     server.write(updates.collect()).await.expect("written");
+    Timestamp::from_micros(at)
 }
 
 async fn paging(place: Place, nodes: usize) {
@@ -305,17 +306,17 @@ async fn paging(place: Place, nodes: usize) {
         .map(|writer| tokio::spawn(write_on(writer, server.clone(), Arc::clone(&over), Arc::clone(&written))))
         .collect();
 
-    let mut lists = Vec::new();
-    loop {
-        write_what_expires(&servers[0]).await;
+    let mut lists: Vec<List> = Vec::new();
+    for round in 0.. {
+        let expiry = write_what_expires(&servers[0]).await;
         let expired = Instant::now() + EXPIRY + Duration::from_millis(50);
-        let mut begun: Vec<List> = [Kind::Objects, Kind::Subjects, Kind::Tuples].map(List::new).into();
+        let mut reading: Vec<List> = [Kind::Objects, Kind::Subjects, Kind::Tuples].map(List::new).into();
         for page in 0..3 {
-            for list in &mut begun {
+            for list in &mut reading {
                 list.turn(&servers[page % nodes]).await.expect("a page");
             }
         }
-        assert!(begun.iter().all(|list| !list.is_complete()), "there is something to go on with");
+        assert!(reading.iter().all(|list| !list.is_complete()), "there is something to go on with");
         // The last server is replaced by one that knows nothing but what it loads. Where it is the
         // only one, writers meet it as well.
         let old = servers.pop().expect("a server");
@@ -324,23 +325,21 @@ async fn paging(place: Place, nodes: usize) {
             servers.push(place.serve(|_| {}).await);
             at.send_replace(servers[0].channel.clone());
         } else {
-            let (_, new) = tokio::join!(old.stop(), place.serve(|_| {}));
+            let ((), new) = tokio::join!(old.stop(), place.serve(|_| {}));
             servers.push(new);
         }
         tokio::time::sleep_until(expired.into()).await;
-        for turn in 0.. {
-            let mut all = true;
-            for list in begun.iter_mut().filter(|list| !list.is_complete()) {
-                all = false;
-                list.turn(&servers[(turn + 1) % nodes]).await.expect("a page");
-            }
-            if all {
-                break;
+        for turn in 1.. {
+            let Some(_) = reading.iter().find(|list| !list.is_complete()) else { break };
+            for list in reading.iter_mut().filter(|list| !list.is_complete()) {
+                list.turn(&servers[turn % nodes]).await.expect("a page");
             }
         }
-        assert!(wall_clock() > begun[0].made.1);
-        lists.extend(begun);
-        if Instant::now() >= end {
+        assert!(wall_clock() > expiry);
+        let in_time = reading.iter().all(|list| list.made.1 < expiry);
+        lists.extend(reading);
+        // On a machine that is too busy the expiry came before the first page; then once more.
+        if Instant::now() >= end && (in_time || round == 10) {
             break;
         }
     }
@@ -348,7 +347,7 @@ async fn paging(place: Place, nodes: usize) {
     for writer in writers {
         writer.await.expect("no panic");
     }
-    let rate = written.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
+    let rate = u128::from(written.load(Ordering::Relaxed)) * 1_000 / begun.elapsed().as_millis();
     for server in servers {
         server.stop().await;
     }
@@ -361,13 +360,12 @@ async fn paging(place: Place, nodes: usize) {
     }
     println!(
         "{} lists of {pages} pages and {} items, {expiring} of which had expired when they were listed, while \
-         {rate:.0} writes/s made {} revisions",
+         {rate} writes/s made {} revisions",
         lists.len(),
         lists.iter().map(|list| list.items.len()).sum::<usize>(),
         log.len(),
     );
-    // Of each kind of list those of the first round at least.
-    assert!(expiring >= lists.len() * 5 / 2, "{expiring} that expired between pages were listed");
+    assert!(expiring >= 15, "{expiring} that expired between pages were listed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
