@@ -45,6 +45,10 @@ async fn every_question_of_the_api() {
             break;
         }
         let Some((world, schema)) = world(seed) else { continue };
+        // Few schemas with conditions have words; half of the worlds are to have some.
+        if tally.worlds % 2 == 1 && world.conditions.is_empty() {
+            continue;
+        }
         let Some(store) = make(&server, &world, &schema).await else { continue };
         tally.worlds += 1;
         let mut judge = Judge {
@@ -71,6 +75,17 @@ struct Tally {
     errors: usize,
     lists: usize,
     trees: usize,
+}
+
+impl Tally {
+    fn count(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Allowed => self.allowed += 1,
+            Answer::Denied => {}
+            Answer::Conditional(_) => self.conditional += 1,
+            Answer::Error => self.errors += 1,
+        }
+    }
 }
 
 struct Judge<'a> {
@@ -173,12 +188,7 @@ impl Judge<'_> {
             self.agree(&format!("{question}, explained: {explain}"), &wanted, &got);
         }
         self.tally.checks += 2;
-        match wanted {
-            Answer::Allowed => self.tally.allowed += 1,
-            Answer::Denied => {}
-            Answer::Conditional(_) => self.tally.conditional += 1,
-            Answer::Error => self.tally.errors += 1,
-        }
+        self.tally.count(&wanted);
     }
 
     async fn batch(&mut self, subjects: &[Subject], usersets: &[Userset]) {
@@ -212,6 +222,7 @@ impl Judge<'_> {
             let question = format!("one of a batch: {}@{}", userset_text(userset), subject_text(subject));
             self.agree(&question, &wanted, &got);
             self.tally.checks += 1;
+            self.tally.count(&wanted);
         }
     }
 
