@@ -62,7 +62,7 @@ async fn every_question_of_the_api() {
         judge.all(&mut StdRng::seed_from_u64(seed)).await;
     }
     println!("{tally:?}");
-    assert!(tally.allowed > worlds && tally.conditional > 0 && tally.errors > 0 && tally.trees > worlds);
+    assert!(tally.allowed > worlds && tally.conditional > 0 && tally.trees > worlds);
     server.stop().await;
 }
 
