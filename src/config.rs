@@ -222,9 +222,19 @@ pub struct Config {
     pub shards: NonZeroUsize,
     /// Threads for searches that outlast their first slice. Default: one per core.
     pub search_threads: NonZeroUsize,
-    /// Long searches admitted at once; more are refused with `QUEUE_FULL`. Each may hold tens
-    /// of megabytes of search state. Default 256.
+    /// Long searches under way while others wait for them to end. Few, so that each ends soon:
+    /// default 4 for each thread.
+    pub usual_searches: usize,
+    /// Long searches under way at most: each store's first goes beyond the usual number. Each may
+    /// hold tens of megabytes of search state. Default 256.
     pub max_searches: usize,
+    /// Long searches that wait to begin, over all stores; more are refused with `QUEUE_FULL`, those
+    /// of the store that floods first. Default 1,024: some megabytes of requests.
+    pub search_queue: usize,
+    /// The same of one store. Default 256.
+    pub search_queue_of_store: usize,
+    /// What is let in at once.
+    pub admission: AdmissionLimits,
     /// The deadline of a unary call that names none. Default 10 s.
     pub default_deadline: Duration,
     /// How long a stream of answers may take when the call names no deadline. `Watch` has no such
@@ -293,7 +303,11 @@ impl Config {
             opening_timeout: Duration::from_secs(10),
             shards: cores,
             search_threads: cores,
+            usual_searches: 4 * cores.get(),
             max_searches: 256,
+            search_queue: 1_024,
+            search_queue_of_store: 256,
+            admission: AdmissionLimits::default(),
             default_deadline: Duration::from_secs(10),
             stream_deadline: Duration::from_mins(1),
             snapshot_age: Duration::from_secs(30),
@@ -320,6 +334,37 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self::new(DatastoreConfig::Sqlite(PathBuf::from("relata.db")))
+    }
+}
+
+/// What may be under way at once on one node, health excepted. More is refused with `OVERLOADED`.
+/// No caller gets more than four fifths of any of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// Calls with one answer. Default 4,096.
+    pub calls: usize,
+    /// Calls with a stream of answers, `Watch` among them. Default 10,000.
+    pub streams: usize,
+    /// Bytes of requests under way, and of answers that their readers have not taken. Default
+    /// 256 MiB.
+    pub bytes: usize,
+    /// How long a call may wait for the thread that serves it, if that is more than a moment's
+    /// hitch; a call with little time may wait a quarter of it. Default 250 ms.
+    pub lag: Duration,
+    /// How long a reader may leave an answer of a stream untaken before the stream is ended. Default
+    /// 60 s, so that a list has been ended by its age before, with a cursor.
+    pub reader_patience: Duration,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self {
+            calls: 4_096,
+            streams: 10_000,
+            bytes: 256 << 20,
+            lag: Duration::from_millis(250),
+            reader_patience: Duration::from_mins(1),
+        }
     }
 }
 

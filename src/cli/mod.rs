@@ -10,6 +10,7 @@
 
 mod args;
 mod bootstrap;
+mod capacity;
 mod check;
 mod completions;
 mod connect;

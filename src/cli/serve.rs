@@ -11,6 +11,7 @@ use anstyle::Style;
 use clap::Args;
 
 use super::bootstrap::{self, Bootstrapped};
+use super::capacity::Capacity;
 use super::exit::{Exit, Failure};
 use super::freshness::{self, Freshness};
 use super::output::{Output, remark};
@@ -109,6 +110,8 @@ pub struct Serve {
     )]
     pin: Vec<String>,
     #[command(flatten)]
+    capacity: Capacity,
+    #[command(flatten)]
     freshness: Freshness,
     /// How long one list may hold the state it is made from, in seconds, whether or not its reader
     /// reads; it then ends with `STREAM_TOO_OLD` and a cursor.
@@ -204,6 +207,7 @@ impl Serve {
             config.shards = threads;
             config.search_threads = threads;
         }
+        self.capacity.apply(&mut config);
         config.memory_budget = self.memory_budget.unwrap_or_default();
         config.pinned_stores.clone_from(&self.pin);
         config.pinned_stores.retain(|store| !store.is_empty());

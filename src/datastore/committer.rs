@@ -38,7 +38,8 @@ pub struct CommitterSettings {
     /// Writes of one store that may wait, default 4,096. More are refused at once, which a
     /// client can handle better than an answer after its deadline.
     pub queued_writes: usize,
-    /// Approximate bytes of waiting writes over all stores, default 64 MiB.
+    /// Approximate bytes of waiting writes over all stores, default 64 MiB. No store has more than
+    /// four times what is left of them, so that none keeps the others out.
     pub queued_bytes: usize,
     /// Tuples of one transaction, preconditions counted like tuples, default 1,000. Larger
     /// transactions hold the store's lock longer without committing more per second.
@@ -124,6 +125,17 @@ struct State {
     /// Stores that other nodes have not been told of yet.
     unannounced: BTreeSet<StoreId>,
     announcing: bool,
+}
+
+impl State {
+    /// Whether a store would have more than four times the bytes that are left to others.
+    fn floods(&self, store: StoreId, more: usize, settings: &CommitterSettings) -> bool {
+        const SHARE: usize = 4;
+        let queue = self.queues.get(&store).into_iter().flatten();
+        let own = queue.map(|waiting| waiting.caller.weight.bytes).sum::<usize>() + more;
+        let free = settings.queued_bytes.saturating_sub(self.queued_bytes + more);
+        own > free.saturating_mul(SHARE)
+    }
 }
 
 /// A write in the queue.
@@ -256,8 +268,10 @@ impl Committers {
         }
         let waiting = state.queues.get(&store).map_or(0, VecDeque::len);
         // A write that finds nothing waiting may exceed the bytes, or it could never be written.
-        let too_many_bytes =
-            state.queued_bytes > 0 && state.queued_bytes + weight.bytes > settings.queued_bytes;
+        let bytes = state.queued_bytes + weight.bytes;
+        let too_many_bytes = state.queued_bytes > 0
+            && (bytes > settings.queued_bytes
+                || (bytes > settings.queued_bytes / 2 && state.floods(store, weight.bytes, settings)));
         if waiting >= settings.queued_writes || too_many_bytes {
             return Err(CommitError::QueueFull);
         }

@@ -10,6 +10,7 @@
 //! upkeep     sweeping, trimming, purging               whoever does it
 //! access     who was let in; certificates and keys     server/
 //! traces     spans on their way to a collector         trace, server/
+//! admission  what is let in at once, and what is not   server/
 //! process    memory, files, processor time             read at each scrape
 //! ```
 //!
@@ -25,6 +26,7 @@
 //! nothing is looked up by its labels, and nothing takes a lock.
 
 mod access;
+mod admission;
 mod cells;
 mod database;
 mod declare;
@@ -46,6 +48,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use access::{Access, Credential};
+pub use admission::{Admission, Resource};
 pub use database::{Database, Lane};
 pub use declare::{Counter, Gauge, Reading};
 pub use feed::{Divergence, Feed, HintSource};
@@ -54,7 +57,7 @@ pub use label::{By, Label, Outcome};
 pub use memory::{IdState, LoadOutcome, Memory, MemoryClass};
 pub use record::{GroupOutcome, InDoubt, Record, WriteOutcome};
 pub use requests::{Code, MethodKind, Recorder, Requests, Running, Vocabulary};
-pub use searches::{Search, Searches};
+pub use searches::{Refusal, Search, Searches};
 pub use traces::Traces;
 pub use upkeep::{Task, Upkeep};
 
@@ -82,6 +85,8 @@ pub struct Metrics {
     pub access: Access,
     /// Spans on their way to a collector.
     pub traces: Traces,
+    /// What is let in at once.
+    pub admission: Admission,
     /// Read by scrapes, written only while this is made.
     registry: RwLock<Registry>,
 }
@@ -109,6 +114,7 @@ impl Metrics {
             upkeep: Upkeep::register(&mut registry),
             access: Access::register(&mut registry),
             traces: Traces::register(&mut registry),
+            admission: Admission::register(&mut registry),
             registry: RwLock::default(),
         };
         process::register(&mut registry);

@@ -20,6 +20,16 @@ labels! {
         /// `ListRelations`.
         ListRelations = "list_relations",
     }
+
+    /// Why a search was turned away before it took a place in the pool.
+    "refusal": Refusal {
+        /// It would not have begun in time, or did not.
+        Late = "late",
+        /// As many wait as may.
+        QueueFull = "queue_full",
+        /// It made room for a store of which fewer wait.
+        PushedOut = "pushed_out",
+    }
 }
 
 families! {
@@ -32,6 +42,12 @@ families! {
         pool_slices: Counter,
         /// Searches that hold a place in the pool.
         seats_taken: Gauge,
+        /// Searches that wait for a place in the pool.
+        seats_wanted: Gauge,
+        /// How long a search waited for a place in the pool.
+        seat_wait_seconds: Durations,
+        /// Searches turned away, by why.
+        refusals: By<Refusal, Counter>,
         /// Slices that wait for a thread of the pool.
         queue_depth: Gauge,
         /// How long a slice waited for a thread of the pool.

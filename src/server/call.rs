@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::access::{Addressed, Admitted, Principal, Scope, enter};
+use super::admission::{Charge, Purse};
 use super::deadline::Deadline;
 use super::logging;
 use super::node::Node;
@@ -30,6 +31,8 @@ pub struct Call {
     pub deadline: Deadline,
     /// What it may reach.
     scope: Scope,
+    /// What its bytes are counted in.
+    purse: Purse,
     /// How old the answer may be, in milliseconds, if that is more than usual; otherwise zero.
     staleness: Arc<AtomicU64>,
 }
@@ -53,8 +56,8 @@ impl Call {
     ) -> Result<(Self, Q), Status> {
         let (metadata, extensions, message) = request.into_parts();
         let deadline = Deadline::of(metadata.as_ref(), default);
-        let Some(admitted) = extensions.get::<Admitted>() else {
-            let error = Error::Internal(anyhow::anyhow!("a call came in past the access layer"));
+        let (Some(admitted), Some(purse)) = (extensions.get::<Admitted>(), extensions.get::<Purse>()) else {
+            let error = Error::Internal(anyhow::anyhow!("a call came in past access control or admission"));
             logging::failed(method, "", &error);
             return Err(error.into_status());
         };
@@ -62,8 +65,8 @@ impl Call {
             Ok(scope) => {
                 let caller = Arc::clone(&admitted.caller);
                 let principal = Arc::clone(caller.name());
-                let staleness = Arc::default();
-                Ok((Self { method, principal, caller, deadline, scope, staleness }, message))
+                let (staleness, purse) = (Arc::default(), purse.clone());
+                Ok((Self { method, principal, caller, deadline, scope, purse, staleness }, message))
             }
             Err(error) => {
                 logging::failed(method, admitted.caller.name(), &error);
@@ -76,6 +79,12 @@ impl Call {
     #[must_use]
     pub fn within(&self, duration: Duration) -> Self {
         Self { deadline: self.deadline.at_most(duration), ..self.clone() }
+    }
+
+    /// Counts bytes of an answer that has been made and that nobody has asked for yet; refuses if too
+    /// many are.
+    pub fn charge(&self, bytes: usize) -> Result<Charge, Error> {
+        self.purse.charge(bytes)
     }
 
     /// The store it may reach, as it is to be looked up.

@@ -40,6 +40,12 @@ impl Deadline {
         self.0.unwrap_or_else(|| Instant::now() + Duration::from_hours(365 * 24))
     }
 
+    /// How long there is until it.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.instant().saturating_duration_since(Instant::now())
+    }
+
     /// A moment shortly before it: what waits until then can still say what it waited for.
     #[must_use]
     pub fn early(self) -> Instant {

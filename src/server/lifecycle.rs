@@ -40,6 +40,7 @@ use super::access::{
     AccessLayer, ApiKeys, Authenticator, CertificateGrants, CertificateGrantsError, FromInside, Gate,
     TokenFile, TokenFileError,
 };
+use super::admission::{AdmissionLayer, Ledger, Readers};
 use super::key::Keys;
 use super::node::Node;
 use super::observe::ObserveLayer;
@@ -285,6 +286,12 @@ async fn serve(
     let routes = routes(&node, &reporter)?;
     let judging = tokio::spawn(health::follow(Arc::clone(&node), reporter.clone(), readiness.clone()));
 
+    let ledger = Ledger::new(node.config().admission, Arc::clone(&metrics));
+    let readers = Readers::new(node.config().admission.reader_patience, Arc::clone(&metrics));
+    let mut following = JoinSet::new();
+    following.spawn(Arc::clone(&readers).follow());
+    let vocabulary = vocabulary::of_the_api();
+
     let Entrance { door, inside, listeners, tracer } = entrance;
     let mut inside = Some(inside);
     let mut shards = Vec::with_capacity(listeners.len());
@@ -294,6 +301,7 @@ async fn serve(
             routes: routes.clone(),
             observe: ObserveLayer::new(Arc::clone(&metrics), tracer.clone()),
             access: AccessLayer::new(gate.clone(), Arc::clone(&metrics)),
+            admission: AdmissionLayer::new(Arc::clone(&ledger), Arc::clone(&readers), &vocabulary),
             door: Arc::clone(&door),
             inside: inside.take(),
             listener,
@@ -354,6 +362,7 @@ struct Shard {
     routes: Routes,
     observe: ObserveLayer,
     access: AccessLayer,
+    admission: AdmissionLayer,
     door: Arc<Door>,
     /// One of the shards takes what comes from inside.
     inside: Option<InsideDoor>,
@@ -391,6 +400,7 @@ impl Shard {
             .layer(self.observe)
             .layer(MapResponseLayer::new(refusals::in_our_words as fn(_) -> _))
             .layer(self.access)
+            .layer(self.admission)
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(incoming, stopped(stopping.clone()));
         let bounded = async {

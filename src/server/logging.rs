@@ -1,6 +1,7 @@
 //! What the server says of itself: text on a terminal, one JSON object per line otherwise.
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tonic::Code;
 use tracing_subscriber::EnvFilter;
@@ -26,6 +27,9 @@ pub fn start(filter: Option<&str>) {
 /// One line for a failed call, with its cause, which the client does not see. What the server or
 /// the database did is a warning; what the caller did is not. A call that is recorded names its trace.
 pub fn failed(method: &'static str, principal: &str, error: &Error) {
+    if matches!(error, Error::Overloaded { .. } | Error::QueueFull { .. }) {
+        return refused(method, error);
+    }
     let row = error.row();
     let (reason, message) = (row.reason.as_str(), error.to_string());
     let cause = cause(error);
@@ -55,6 +59,19 @@ pub fn failed(method: &'static str, principal: &str, error: &Error) {
 pub fn with_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let cause = cause(error);
     if cause.is_empty() { error.to_string() } else { format!("{error}: {cause}") }
+}
+
+/// A call that was refused before it began. Of thousands in a second each is the same, so few are in
+/// the usual log; the metrics count them all.
+pub fn refused(path: &'static str, error: &Error) {
+    static REFUSED: AtomicU64 = AtomicU64::new(0);
+    const ONE_IN: u64 = 10_000;
+    let refused = REFUSED.fetch_add(1, Ordering::Relaxed);
+    if refused.is_multiple_of(ONE_IN) {
+        tracing::warn!(path, refused = refused + 1, "refusing calls: {error}");
+    } else {
+        tracing::debug!(path, "{error}");
+    }
 }
 
 /// The chain of causes below an error, outermost first; empty if there is none.

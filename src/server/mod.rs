@@ -6,12 +6,13 @@
 //! accept, tls  a shard lets a client connect; connection says who is at the other end
 //! observe     counts and times the call, and begins its span if it is to be recorded
 //! access      who calls, and whether they may; refusals carry details like any other
+//! admission   whether there is room for it, of calls, bytes and time
 //! permission/, tuple/, schema/, store/
 //!   call      takes the request apart, bounds it by its deadline, logs what fails
 //!   convert   wire values become domain values, or a refusal that names the field
 //!   registry  the store's name becomes its replica
 //!   consistency  "how fresh" becomes a revision
-//!   search    a first slice inline, the rest on the pool
+//!   search    a first slice inline, the rest on the pool, in turn
 //!   outlet    what a stream is made from is let go in time, however slow its reader
 //! traces      spans that have ended go to a collector
 //! status      whatever went wrong becomes one row of one table
@@ -19,6 +20,7 @@
 
 mod accept;
 pub(crate) mod access;
+mod admission;
 mod call;
 mod changes;
 mod chunk;

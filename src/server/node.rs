@@ -17,7 +17,7 @@ use super::cursor::CursorKeys;
 use super::deadline::Deadline;
 use super::lifecycle::RunError;
 use super::machine;
-use super::pool::Pool;
+use super::pool::{Bounds, Pool};
 use super::registry::Registry;
 use super::status::Error;
 use super::store::DEFAULT;
@@ -70,8 +70,14 @@ impl Node {
             Access::Guarded(_) | Access::OpenOnLoopback | Access::Insecure => None,
         };
         ensure_default_store(&*datastore).await?;
-        let pool = Pool::start(config.search_threads, config.max_searches, Arc::clone(&metrics))
-            .map_err(RunError::Start)?;
+        let bounds = Bounds {
+            usual: config.usual_searches,
+            most: config.max_searches,
+            waiting: config.search_queue,
+            waiting_of_store: config.search_queue_of_store,
+        };
+        let pool =
+            Pool::start(config.search_threads, bounds, Arc::clone(&metrics)).map_err(RunError::Start)?;
         let feed = Feed::start(Arc::clone(&datastore), feed_settings(&config), Arc::clone(&metrics));
         let committers =
             Committers::new(Arc::clone(&datastore), committer_settings(&config.limits), Arc::clone(&metrics));

@@ -2,15 +2,24 @@
 
 use std::sync::Arc;
 
+use super::admission;
+use super::call::Call;
+use super::deadline::Deadline;
 use super::node::Node;
+use super::pool::{Kind as Asks, Line, Seat};
 use super::status::Error;
 use crate::engine::{EngineError, Progress};
 use crate::metrics::{Label as _, Metrics, Search};
+use crate::revision::StoreId;
 use crate::trace::{self, Kind, Span};
 
 /// Slices on the pool are this much larger than the first one: nobody else's call waits behind
 /// them, and moving a search between threads should not cost more than the search.
 const POOL_SLICES: u64 = 8;
+
+/// A first slice is this much smaller while there is more to do than can be done: it is enough for
+/// nearly every Check, and what takes longer takes turns with everybody else's.
+const PRESSED_SLICE: u64 = 8;
 
 /// What running one slice came to.
 pub type Slice<T> = Progress<Result<T, EngineError>>;
@@ -22,13 +31,55 @@ pub struct Meter<'a> {
     fuel: u64,
     node: &'a Node,
     span: Option<Span>,
+    turn: Turn,
+}
+
+/// Whose search it is, and until when it is of use.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    line: Line,
+    deadline: Deadline,
+}
+
+impl Turn {
+    /// Of a search for a call on a store.
+    #[must_use]
+    pub fn of(call: &Call, store: StoreId, search: Search) -> Self {
+        let kind = match search {
+            Search::Check | Search::Expand | Search::ListRelations => Asks::One,
+            Search::BatchCheck | Search::ListObjects | Search::ListSubjects => Asks::Many,
+        };
+        Self { line: Line::new(store, &call.principal, kind), deadline: call.deadline }
+    }
+
+    /// A place for it on the pool.
+    pub async fn seat(&self, node: &Node) -> Result<Seat, Error> {
+        node.pool().seat(&self.line, self.deadline).await
+    }
+}
+
+/// Whether so much is to be done that nothing should be computed where calls are served.
+fn is_pressed(node: &Node) -> bool {
+    node.pool().is_pressed() || admission::is_lagging()
+}
+
+/// Fuel of a first slice.
+fn first_slice(node: &Node) -> u64 {
+    let slice = node.config().slice;
+    if is_pressed(node) { (slice / PRESSED_SLICE).max(1) } else { slice }
 }
 
 impl<'a> Meter<'a> {
     /// Of a search that has not begun.
     #[must_use]
-    pub fn new(node: &'a Node, search: Search) -> Self {
-        Self { search, fuel: 0, node, span: trace::child(Kind::Internal, "search") }
+    pub fn new(node: &'a Node, call: &Call, store: StoreId, search: Search) -> Self {
+        Self {
+            search,
+            fuel: 0,
+            node,
+            turn: Turn::of(call, store, search),
+            span: trace::child(Kind::Internal, "search"),
+        }
     }
 }
 
@@ -61,7 +112,7 @@ where
     T: Send + 'static,
     S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
 {
-    let (progress, used) = metered(meter.node.config().slice, &mut search);
+    let (progress, used) = metered(first_slice(meter.node), &mut search);
     meter.fuel += used;
     match progress {
         Progress::Done(outcome) => Ok(outcome?),
@@ -75,7 +126,7 @@ where
     T: Send + 'static,
     S: FnMut(&mut u64) -> Slice<T> + Send + 'static,
 {
-    let seat = meter.node.pool().seat()?;
+    let mut seat = meter.turn.seat(meter.node).await?;
     let slice = meter.node.config().slice.saturating_mul(POOL_SLICES);
     loop {
         let (returned, (progress, used)) = seat
@@ -120,7 +171,10 @@ pub struct Portion<T> {
 #[derive(Debug)]
 pub struct Listing<L: Lister> {
     lister: L,
+    turn: Turn,
     begun: bool,
+    /// Between two portions, of a list that has come to the pool.
+    seat: Option<Seat>,
     /// Used so far; recorded when the list is over, however that comes.
     fuel: u64,
     metrics: Arc<Metrics>,
@@ -129,22 +183,28 @@ pub struct Listing<L: Lister> {
 
 impl<L: Lister> Listing<L> {
     /// A list that has not begun.
-    pub fn new(node: &Node, lister: L) -> Self {
+    pub fn new(node: &Node, turn: Turn, lister: L) -> Self {
         let (metrics, span) = (Arc::clone(node.metrics()), trace::child(Kind::Internal, "search"));
-        Self { lister, begun: false, fuel: 0, metrics, span }
+        Self { lister, turn, begun: false, seat: None, fuel: 0, metrics, span }
     }
 
     /// Runs the list until it has found something or is over. The first call runs a first slice in
-    /// place; a list that goes on takes its turns on the pool, and gives its place back in between,
-    /// so that a reader who stalls keeps nobody out.
+    /// place, unless others wait; a list that goes on takes its turns on the pool, and pauses in
+    /// between, so that a reader who stalls keeps nobody out.
     pub async fn advance(mut self, node: &Node) -> Result<(Self, Portion<L::Item>), Error> {
         let begun = std::mem::replace(&mut self.begun, true);
-        if !begun && let Progress::Done(outcome) = self.slice(node.config().slice) {
+        if !begun
+            && !is_pressed(node)
+            && let Progress::Done(outcome) = self.slice(node.config().slice)
+        {
             outcome?;
             let items = self.lister.take();
             return Ok((self, Portion { items, over: true }));
         }
-        let seat = if begun { node.pool().seat_when_free().await? } else { node.pool().seat()? };
+        let mut seat = match self.seat.take() {
+            Some(seat) => seat.go_on().await?,
+            None => self.turn.seat(node).await?,
+        };
         let slice = node.config().slice.saturating_mul(POOL_SLICES);
         loop {
             let (returned, progress, items) = seat
@@ -161,7 +221,11 @@ impl<L: Lister> Listing<L> {
                     return Ok((self, Portion { items, over: true }));
                 }
                 Progress::Suspended if items.is_empty() => {}
-                Progress::Suspended => return Ok((self, Portion { items, over: false })),
+                Progress::Suspended => {
+                    seat.pause();
+                    self.seat = Some(seat);
+                    return Ok((self, Portion { items, over: false }));
+                }
             }
         }
     }

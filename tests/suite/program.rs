@@ -182,6 +182,12 @@ impl Server {
         line.trim().trim_end_matches("kB").trim().parse::<usize>().expect("a number") * 1_024
     }
 
+    /// Where it answers metrics and probes, if it was asked to.
+    pub fn operations(&self) -> std::net::SocketAddr {
+        let address = self.announced.iter().find_map(|line| line.strip_prefix("metrics on http://"));
+        address.expect("metrics").trim_end_matches("/metrics").parse().expect("an address")
+    }
+
     /// Presents this token with every command.
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());

@@ -41,7 +41,7 @@ pub use inside::FromInside;
 pub use key_ring::{ApiKeys, KeyRing};
 pub use key_work::{KeyWish, KeyWorkError, make_key, revoke_keys};
 pub use layer::{AccessLayer, Admitted, Gate};
-pub use methods::Addressed;
+pub use methods::{Addressed, Needs};
 pub use principal::{Principal, now};
 pub use right::{Right, Rights};
 pub use store::{Scope, enter};

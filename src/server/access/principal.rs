@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::grants::Grants;
+use crate::server::admission::Account;
 use crate::time::Timestamp;
 
 /// Longest wait for the end of a credential before the clock is looked at again: a clock that is
@@ -20,6 +21,7 @@ pub struct Principal {
     grants: Grants,
     expires_at: Option<Timestamp>,
     withdrawn: watch::Sender<bool>,
+    account: Account,
 }
 
 impl Principal {
@@ -27,7 +29,8 @@ impl Principal {
     /// `key:ci`, `token:deployer`, `oidc:ISSUER|SUBJECT`.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, grants: Grants) -> Self {
-        Self { name: name.into(), grants, expires_at: None, withdrawn: watch::Sender::new(false) }
+        let withdrawn = watch::Sender::new(false);
+        Self { name: name.into(), grants, expires_at: None, withdrawn, account: Account::default() }
     }
 
     /// Whoever can connect, where no credentials are asked for. The name is empty.
@@ -53,6 +56,12 @@ impl Principal {
     #[must_use]
     pub fn grants(&self) -> &Grants {
         &self.grants
+    }
+
+    /// What their calls take up.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// When the credential ends by itself.

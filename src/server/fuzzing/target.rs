@@ -22,15 +22,16 @@ use crate::config::{Config, DatastoreConfig};
 use crate::metrics::Metrics;
 use crate::proto;
 use crate::server::access::{AccessLayer, Gate};
+use crate::server::admission::{AdmissionLayer, Ledger, Readers};
 use crate::server::lifecycle::{open, routes};
 use crate::server::node::Node;
-use crate::server::refusals;
+use crate::server::{refusals, vocabulary};
 
 /// A whole server without its port, on a record of its own.
 pub struct Target {
     runtime: Runtime,
-    /// Behind the layer that lets calls in: a call that comes past it is a defect.
-    services: <AccessLayer as Layer<Routes>>::Service,
+    /// Behind the layers that let calls in: a call that comes past them is a defect.
+    services: <AccessLayer as Layer<<AdmissionLayer as Layer<Routes>>::Service>>::Service,
     seeds: Seeds,
     /// Told when the server stops, which it does with the process.
     _stop: watch::Sender<bool>,
@@ -70,8 +71,12 @@ impl Target {
             let datastore = open(&config.datastore, Arc::clone(&metrics)).await?;
             datastore.migrate().await?;
             let node = Node::start(config, Arc::clone(&datastore), Arc::clone(&metrics), stopping).await?;
+            let limits = node.config().admission;
+            let ledger = Ledger::new(limits, Arc::clone(&metrics));
+            let readers = Readers::new(limits.reader_patience, Arc::clone(&metrics));
+            let admission = AdmissionLayer::new(ledger, readers, &vocabulary::of_the_api());
             let access = AccessLayer::new(Gate::Open, metrics);
-            anyhow::Ok(access.layer(routes(&node, &HealthReporter::new())?))
+            anyhow::Ok(access.layer(admission.layer(routes(&node, &HealthReporter::new())?)))
         })?;
         let seeds = Seeds::new(FileDescriptorSet::decode(proto::DESCRIPTORS)?);
         let target = Self { runtime, services, seeds, _stop: stop, _directory: directory };

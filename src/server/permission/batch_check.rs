@@ -40,8 +40,10 @@ pub(super) async fn batch_check(
     let zookie = std::mem::take(&mut question.zookie);
 
     let mut batch = Batch::new(request.items);
-    let results =
-        search::run(Meter::new(node, Search::BatchCheck), move |fuel| batch.run(&mut question, fuel)).await?;
+    let results = search::run(Meter::new(node, call, replica.store(), Search::BatchCheck), move |fuel| {
+        batch.run(&mut question, fuel)
+    })
+    .await?;
     Ok(proto::BatchCheckResponse { results, zookie })
 }
 

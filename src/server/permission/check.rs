@@ -33,14 +33,15 @@ pub(super) async fn check(
     // An explanation is decided anew by the same code, so its verdict is the Check's.
     let (answer, explanation) = if request.explain {
         let mut explain = Explain::new(object, relation, subject);
-        let explanation =
-            search::run(Meter::new(node, Search::Check), move |fuel| explain.run(&question.scope(), fuel))
-                .await?;
+        let explanation = search::run(Meter::new(node, call, replica.store(), Search::Check), move |fuel| {
+            explain.run(&question.scope(), fuel)
+        })
+        .await?;
         (explanation.answer.clone(), Some(wire_explanation(explanation)))
     } else {
         let (mut check, mut memo) = (Check::new(object, relation, subject), Memo::new());
         (
-            search::run(Meter::new(node, Search::Check), move |fuel| {
+            search::run(Meter::new(node, call, replica.store(), Search::Check), move |fuel| {
                 check.run(&question.scope(), &mut memo, fuel)
             })
             .await?,

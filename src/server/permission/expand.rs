@@ -29,8 +29,10 @@ pub(super) async fn expand(
     let (object, relation) = question.goal(&object, &relation)?;
     let zookie = std::mem::take(&mut question.zookie);
     let mut expand = Expand::new(object, relation);
-    let tree = search::run(Meter::new(node, Search::Expand), move |fuel| expand.run(&question.scope(), fuel))
-        .await?;
+    let tree = search::run(Meter::new(node, call, replica.store(), Search::Expand), move |fuel| {
+        expand.run(&question.scope(), fuel)
+    })
+    .await?;
     Ok(proto::ExpandResponse { tree: Some(wire(tree)), zookie })
 }
 

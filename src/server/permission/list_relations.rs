@@ -32,7 +32,7 @@ pub(super) async fn list_relations(
     let mut list = ListRelations::new(question.rules(), object, object_type, subject);
     let mut memo = Memo::new();
     let rules = question.shared_rules();
-    let found = search::run(Meter::new(node, Search::ListRelations), move |fuel| {
+    let found = search::run(Meter::new(node, call, replica.store(), Search::ListRelations), move |fuel| {
         list.run(&question.scope(), &mut memo, fuel)
     })
     .await?;

@@ -17,13 +17,15 @@ use tokio::time::Instant;
 
 use super::question::{Asked, Question};
 use crate::feed::Replica;
+use crate::revision::StoreId;
+use crate::server::admission::Charge;
 use crate::server::call::Call;
 use crate::server::chunk::chunks;
 use crate::server::convert;
 use crate::server::cursor::{Cursor, Pin, RequestDigest};
 use crate::server::node::Node;
 use crate::server::outlet::{Terms, outlet};
-use crate::server::search::{Lister, Listing, Portion};
+use crate::server::search::{Lister, Listing, Portion, Turn};
 use crate::server::status::Error;
 
 /// One message of a list.
@@ -52,6 +54,7 @@ pub(super) struct Prepared {
 pub(super) struct Extent {
     /// A part of the sorted list; `None`: everything, as it is found.
     page: Option<Page>,
+    store: StoreId,
     pin: Pin,
     digest: RequestDigest,
 }
@@ -81,7 +84,7 @@ pub(super) async fn prepare(
     // A cursor without a page size goes on in pages of the largest size.
     let size = size.or(after.is_some().then_some(node.config().limits.page_size));
     let page = size.map(|size| Page { size: usize::try_from(size).unwrap_or(usize::MAX), after });
-    let extent = Extent { page, pin: question.pin, digest: order.digest };
+    let extent = Extent { page, store: replica.store(), pin: question.pin, digest: order.digest };
     Ok(Prepared { question, extent })
 }
 
@@ -116,7 +119,7 @@ where
     L: Lister<Item: Message>,
 {
     let begun = Instant::now();
-    let listing = Listing::new(&node, lister);
+    let listing = Listing::new(&node, Turn::of(&call, extent.store, L::SEARCH), lister);
     let (messages, rest) = if let Some(page) = &extent.page {
         (one_page(&node, &extent, page, &zookie, listing, key).await?, None)
     } else {
@@ -131,7 +134,8 @@ where
     // A page that is made holds itself alone, so its time begins with its end.
     let since = if rest.is_some() { begun } else { Instant::now() };
     let terms = extent.terms(&node, &call, since);
-    let finding = Finding { node, zookie, listing: rest, messages: messages.into() };
+    let messages = charged(&call, messages)?;
+    let finding = Finding { node, call, zookie, listing: rest, messages };
     Ok(outlet(finding.into_messages(), terms).boxed())
 }
 
@@ -173,13 +177,26 @@ fn as_messages<T: Message>(node: &Node, zookie: &str, portion: Portion<T>) -> Ve
         .collect()
 }
 
+/// The messages, each with what it is counted as until it is asked for.
+fn charged<T: Message>(
+    call: &Call,
+    messages: Vec<Listed<T>>,
+) -> Result<VecDeque<(Charge, Listed<T>)>, Error> {
+    let charged = messages.into_iter().map(|message| {
+        let bytes = message.items.iter().map(Message::encoded_len).sum();
+        Ok((call.charge(bytes)?, message))
+    });
+    charged.collect()
+}
+
 /// A list of which something is to be sent, and perhaps something to be found.
 struct Finding<L: Lister> {
     node: Arc<Node>,
+    call: Call,
     zookie: String,
     /// `None` once the list is over.
     listing: Option<Listing<L>>,
-    messages: VecDeque<Listed<L::Item>>,
+    messages: VecDeque<(Charge, Listed<L::Item>)>,
 }
 
 impl<L: Lister<Item: Message>> Finding<L> {
@@ -192,9 +209,10 @@ impl<L: Lister<Item: Message>> Finding<L> {
                 if !portion.over {
                     finding.listing = Some(listing);
                 }
-                finding.messages.extend(as_messages(&finding.node, &finding.zookie, portion));
+                let messages = as_messages(&finding.node, &finding.zookie, portion);
+                finding.messages = charged(&finding.call, messages)?;
             }
-            Ok(finding.messages.pop_front().map(|message| (message, finding)))
+            Ok(finding.messages.pop_front().map(|(_, message)| (message, finding)))
         })
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn plan_schema(
     let at = consistency::newest(node, call, &replica).await?;
     let zookie = consistency::zookie(node, &replica, &at).to_string();
     // Mistakes are what was asked about: they are the answer, and no error.
-    match text::compile(node, &request.text).await? {
+    match text::compile(node, call, &request.text).await? {
         Err(mistakes) => Ok(proto::PlanSchemaResponse {
             diagnostics: text::wire_diagnostics(&mistakes),
             orphans: Vec::new(),
@@ -39,7 +39,7 @@ pub(super) async fn plan_schema(
         }),
         Ok(compiled) => {
             let (snapshot, now) = (at.published().snapshot.clone(), consistency::now(&replica));
-            let effects = effects(node, at.schema.as_deref(), &compiled.rules).await?;
+            let effects = effects(node, call, at.schema.as_deref(), &compiled.rules).await?;
             let found = orphans::find(node, snapshot, compiled.rules, now, sample).await?;
             Ok(proto::PlanSchemaResponse {
                 diagnostics: text::wire_diagnostics(&compiled.warnings),
@@ -55,12 +55,13 @@ pub(super) async fn plan_schema(
 /// the text is.
 async fn effects(
     node: &Node,
+    call: &Call,
     in_force: Option<&SchemaVersion>,
     next: &Arc<Rules>,
 ) -> Result<Vec<proto::SchemaEffect>, Error> {
     let Some(in_force) = in_force else { return Ok(Vec::new()) };
     let (old, next) = (Arc::clone(&in_force.rules), Arc::clone(next));
-    let effects = node.pool().seat()?.run(move || old.effects_of(&next)).await?;
+    let effects = text::on_the_pool(node, call, move || old.effects_of(&next)).await?;
     Ok(effects.into_iter().map(wire).collect())
 }
 

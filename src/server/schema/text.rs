@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::proto;
+use crate::revision::StoreId;
 use crate::schema::{Diagnostics, Rules, Style, parse_with_warnings, to_json};
+use crate::server::call::Call;
 use crate::server::convert::at_most;
 use crate::server::node::Node;
+use crate::server::pool::{Kind, Line};
 use crate::server::status::Error;
 
 /// A text that is a schema.
@@ -18,17 +23,29 @@ pub(super) struct Compiled {
 }
 
 /// Reads a text on the pool: the work is bounded by its length, and still too much for a shard.
-pub(super) async fn compile(node: &Node, text: &str) -> Result<Result<Compiled, Diagnostics>, Error> {
+pub(super) async fn compile(
+    node: &Node,
+    call: &Call,
+    text: &str,
+) -> Result<Result<Compiled, Diagnostics>, Error> {
     at_most("text", text.len(), node.config().limits.schema_bytes, "bytes")?;
     let text = text.to_owned();
-    node.pool()
-        .seat()?
-        .run(move || {
-            let (schema, warnings) = parse_with_warnings(&text)?;
-            let json = to_json(&schema).to_string();
-            Ok(Compiled { rules: Arc::new(Rules::compile(&schema)), json: json.into(), warnings })
-        })
-        .await
+    on_the_pool(node, call, move || {
+        let (schema, warnings) = parse_with_warnings(&text)?;
+        let json = to_json(&schema).to_string();
+        Ok(Compiled { rules: Arc::new(Rules::compile(&schema)), json: json.into(), warnings })
+    })
+    .await
+}
+
+/// Work on the rules of schemas, in turn with searches: all of it takes the turns of one store.
+pub(super) async fn on_the_pool<T: Send + 'static>(
+    node: &Node,
+    call: &Call,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let line = Line::new(StoreId(Uuid::nil()), &call.principal, Kind::One);
+    node.pool().seat(&line, call.deadline).await?.run(work).await
 }
 
 /// Every mistake as the wire has it.

@@ -27,7 +27,7 @@ pub(super) async fn write_schema(
 ) -> Result<proto::WriteSchemaResponse, Error> {
     let expected = convert::schema_id("expected_schema_id", &request.expected_schema_id)?;
     let remark = tuple::note(&request.note, node.config().limits.note_chars)?;
-    let compiled = text::compile(node, &request.text).await?.map_err(Error::SchemaInvalid)?;
+    let compiled = text::compile(node, call, &request.text).await?.map_err(Error::SchemaInvalid)?;
     let replica = node.replica(call).await?;
     let write = |judged| Write {
         write_id: WriteId::fresh(),

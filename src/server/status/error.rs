@@ -54,6 +54,10 @@ pub enum Error {
     StoreNotFound { store: String },
     /// Too much is waiting already.
     QueueFull { queue: &'static str },
+    /// There is more to do than can be done in time; `retry` says when there may be less.
+    Overloaded { resource: &'static str, retry: Duration },
+    /// The reader of a stream took nothing for so long.
+    ReaderStalled { idle: Duration },
     /// The deadline passed.
     DeadlineExceeded,
     /// A stream held what it was made from for as long as it may, or its reader took nothing for as

@@ -92,6 +92,10 @@ reasons! {
     ConditionFailed = "CONDITION_FAILED",
     /// Too much is waiting already.
     QueueFull = "QUEUE_FULL",
+    /// The node has more to do than it can, and the call would not be answered in time.
+    Overloaded = "OVERLOADED",
+    /// The reader of a stream took nothing for too long.
+    ReaderStalled = "READER_STALLED",
     /// The write may or may not have happened.
     OutcomeUnknown = "OUTCOME_UNKNOWN",
     /// The record cannot be reached.

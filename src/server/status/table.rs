@@ -186,6 +186,18 @@ impl Error {
                 format!("the {queue} queue is full; try again later or on another node"),
             )
             .retry(SOON),
+            Self::Overloaded { resource, retry } => Row::new(
+                ResourceExhausted,
+                Reason::Overloaded,
+                format!("this node has more to do than it can (too many {resource}); try again later or on another node"),
+            )
+            .with("resource", resource)
+            .retry(*retry),
+            Self::ReaderStalled { idle } => Row::new(
+                ResourceExhausted,
+                Reason::ReaderStalled,
+                format!("nothing was read from this stream for {} s, so it was ended; go on from the last cursor or zookie, or read faster", idle.as_secs()),
+            ),
             Self::DeadlineExceeded => Row::new(
                 DeadlineExceeded,
                 Reason::DeadlineExceeded,

@@ -157,6 +157,18 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (Error::SchemaNotFound { id }, NotFound, Reason::SchemaNotFound, "schema_id"),
         (Error::StoreNotFound { store: "x".into() }, NotFound, Reason::StoreNotFound, "store"),
         (Error::QueueFull { queue: "write" }, ResourceExhausted, Reason::QueueFull, ""),
+        (
+            Error::Overloaded { resource: "searches", retry: Duration::from_millis(50) },
+            ResourceExhausted,
+            Reason::Overloaded,
+            "",
+        ),
+        (
+            Error::ReaderStalled { idle: Duration::from_secs(30) },
+            ResourceExhausted,
+            Reason::ReaderStalled,
+            "",
+        ),
         (Error::DeadlineExceeded, DeadlineExceeded, Reason::DeadlineExceeded, ""),
         (
             Error::StreamTooOld { age: Duration::from_secs(30), cursor: Some("abc".into()) },
@@ -321,7 +333,8 @@ fn every_row_is_as_published() {
         assert_eq!(named.map_or("", |violation| &violation.field), field, "{shown}");
         assert_eq!(details.retry_info().is_some(), retry, "{shown}");
         // Trying again is said to help exactly where time alone can change the outcome.
-        let passes = matches!(code, Code::Unavailable) || matches!(reason, Reason::QueueFull);
+        let passes = matches!(code, Code::Unavailable)
+            || matches!(reason, Reason::QueueFull | Reason::Overloaded | Reason::TuplesChanged);
         assert_eq!(retry, passes, "{shown}");
         // As messages of this project are: lower case, no full stop.
         assert!(!status.message().ends_with('.'), "{status}");

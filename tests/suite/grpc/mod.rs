@@ -2,6 +2,7 @@
 //! clients.
 
 mod access;
+mod admission;
 mod audit;
 mod bad_input;
 mod checks;

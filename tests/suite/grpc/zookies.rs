@@ -19,7 +19,7 @@ async fn check_at(
 }
 
 /// The zookie with another revision and the same everything else.
-fn moved(zookie: &str, revision: Revision) -> String {
+pub fn moved(zookie: &str, revision: Revision) -> String {
     let mut zookie: Zookie = zookie.parse().expect("a zookie");
     zookie.revision = revision;
     zookie.to_string()

@@ -1,7 +1,7 @@
 //! What a server shows of itself: metrics and probes.
 
 mod documented;
-mod exposition;
+pub mod exposition;
 mod growth;
 mod listener;
 mod scrape;
