@@ -67,7 +67,7 @@ fn wire(Tuple { key, attributes }: Tuple) -> proto::Tuple {
     proto::Tuple {
         condition: condition.map(|condition| proto::TupleCondition {
             name: condition.name.to_string(),
-            context: Some(values(condition.context.0.iter().map(|(name, value)| (name.to_string(), value)))),
+            context: Some(values(condition.context.0.iter().map(|(name, value)| (name.clone(), value)))),
         }),
         expires_at: expires_at.map(|moment| prost_types::Timestamp {
             seconds: moment.as_micros().div_euclid(1_000_000),
@@ -77,6 +77,7 @@ fn wire(Tuple { key, attributes }: Tuple) -> proto::Tuple {
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "the worlds' only kind of value")]
 fn values<'a>(values: impl Iterator<Item = (String, &'a Value)>) -> prost_types::Struct {
     let fields = values.map(|(name, value)| match value {
         Value::Int(value) => (name, number(f64::from(i32::try_from(*value).expect("a small number")))),

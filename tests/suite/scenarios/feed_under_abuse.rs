@@ -103,11 +103,11 @@ async fn observe(replica: Arc<Replica>, over: Arc<AtomicBool>) -> Shown {
     shown
 }
 
-async fn hints_queries_and_the_log(writes: Arc<dyn Datastore>, reads: Arc<dyn Datastore>) {
+async fn hints_queries_and_the_log(own: Arc<dyn Datastore>, reads: Arc<dyn Datastore>) {
     let seed = std::env::var("RELATA_SCENARIO_SEED").ok().map(|text| text.parse().expect("a number"));
     let seed = seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    let record = Record::of(writes).await;
+    let record = Record::of(own).await;
     let store = record.store;
     let random = StdRng::seed_from_u64(seed);
     let mut writer = Writer { record, random, there: BTreeSet::new(), states: States::new() };

@@ -502,8 +502,8 @@ async fn hot_group() {
     // while one list ends and the next begins.
     let graph = last.value("relata_memory_bytes", &[("class", "graph")]);
     assert!(graph <= first.graph * 1.02, "{graph} bytes of graph, at first {}", first.graph);
-    let list = usize::try_from(form.members).expect("a number") * 200;
-    let bound = first.resident + first.resident / 4 + list + 256 * MIB;
+    let listed = usize::try_from(form.members).expect("a number") * 200;
+    let bound = first.resident + first.resident / 4 + listed + 256 * MIB;
     assert!(most <= bound, "the process took {} MiB", most / MIB);
     // And it does not creep: the second half takes no more than the first did.
     let (early, late) = samples.split_at(samples.len() / 2);
