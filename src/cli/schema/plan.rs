@@ -68,13 +68,11 @@ fn print(answer: &PlanSchemaResponse, name: &str, out: &mut Output) -> Result<()
         }
     }
     for effect in &answer.effects {
-        let others: Vec<_> = effect.because.iter().filter(|cause| **cause != effect.relation).collect();
+        let others = effect.because.iter().filter(|cause| **cause != effect.relation);
+        let others: Vec<&str> = others.map(String::as_str).collect();
         let because = match others.as_slice() {
             [] => String::new(),
-            [first, rest @ ..] => {
-                let rest: String = rest.iter().map(|cause| format!(", {cause}")).collect();
-                format!(", because of {first}{rest}")
-            }
+            others => format!(", because of {}", others.join(", ")),
         };
         out.line(format_args!("{} {}{because}", effect.relation, sentence(effect.direction())))?;
     }

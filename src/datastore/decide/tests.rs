@@ -517,7 +517,7 @@ fn a_schema_is_held_against_what_was_written_since_it_was_judged() {
     assert!(committed(&database.commit(&[judged(&database, 0)])[0]), "all of it is allowed");
     database.commit(&[touch(bad)]);
     let after = database.head.revision.0;
-    assert_eq!(database.commit(&[judged(&database, 1)]), [refused.clone()]);
+    assert_eq!(database.commit(&[judged(&database, 1)]), std::slice::from_ref(&refused));
     // What is stored at its own revision was judged before, and is taken on trust.
     assert!(committed(&database.commit(&[judged(&database, after)])[0]));
     // It is gone again: in the database, or in the group, or by time.
@@ -536,11 +536,11 @@ fn a_schema_is_held_against_what_was_written_since_it_was_judged() {
     if let Action::Schema { judged: Some(judged), .. } = &mut other.action {
         judged.tag = WriteId::fresh().tag();
     }
-    assert_eq!(database.commit(&[other]), [refused.clone()]);
+    assert_eq!(database.commit(&[other]), std::slice::from_ref(&refused));
     // More than are looked at while others wait.
     for some in 0..2 {
         let many =
-            (0..UNJUDGED_AT_MOST / 2 + 1).map(|number| plain(&format!("doc:{some}-{number}#viewer@user:a")));
+            (0..=UNJUDGED_AT_MOST / 2).map(|number| plain(&format!("doc:{some}-{number}#viewer@user:a")));
         let before = database.head.revision.0;
         database.commit(&[tuples(many.map(Update::Touch).collect(), vec![])]);
         assert!(committed(&database.commit(&[judged(&database, before)])[0]));

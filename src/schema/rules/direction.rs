@@ -271,7 +271,9 @@ impl Leaves<'_, '_> {
                 }
             }
             Rewrite::Union(operands) | Rewrite::Intersection(operands) => {
-                operands.iter().for_each(|operand| self.visit(operand, sign));
+                for operand in operands {
+                    self.visit(operand, sign);
+                }
             }
             Rewrite::Exclusion { base, subtract } => {
                 self.visit(base, sign);

@@ -62,10 +62,10 @@ async fn effects(
     let Some(in_force) = in_force else { return Ok(Vec::new()) };
     let (old, next) = (Arc::clone(&in_force.rules), Arc::clone(next));
     let effects = text::on_the_pool(node, call, move || old.effects_of(&next)).await?;
-    Ok(effects.into_iter().map(wire).collect())
+    Ok(effects.iter().map(wire).collect())
 }
 
-fn wire(effect: Effect) -> proto::SchemaEffect {
+fn wire(effect: &Effect) -> proto::SchemaEffect {
     let direction = match effect.direction {
         Direction::Narrower => Wire::Narrower,
         Direction::Wider => Wire::Wider,
