@@ -1,4 +1,4 @@
-//! A throw-away PgBouncer before a database.
+//! A throw-away `PgBouncer` before a database.
 //!
 //! It is the child of a small shell that waits for its standard input to end, as the database
 //! servers of these tests are, so that nothing is left behind.
@@ -52,7 +52,7 @@ impl PgBouncer {
     /// leads through it. Its settings are the defaults.
     ///
     /// # Panics
-    /// If there is no PgBouncer: what was not tested must not look tested.
+    /// If there is no `PgBouncer`: what was not tested must not look tested.
     pub fn before(url: &str, mode: Mode, sessions: u32) -> (Self, String) {
         let rest = url.strip_prefix("postgres:///").expect("a URL of these tests");
         let (database, parameters) = rest.split_once('?').expect("parameters");

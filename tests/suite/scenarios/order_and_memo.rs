@@ -1,4 +1,4 @@
-//! **Order and memo.** One BatchCheck in fifty orders, on servers whose searches run in slices of
+//! **Order and memo.** One `BatchCheck` in fifty orders, on servers whose searches run in slices of
 //! 1, of 7 and without end: what one question leaves behind for the next, and where a search is
 //! interrupted, changes no answer.
 //!

@@ -2,7 +2,7 @@
 //! server, while four writers change what is listed as fast as they may, tuples expire between two
 //! pages, and a server is replaced half way. Together the pages are the list at the revision and
 //! moment of the first one: no more, no less, nothing twice. A list that cannot be gone on with is
-//! refused with OUT_OF_RANGE, and never cut.
+//! refused with `OUT_OF_RANGE`, and never cut.
 //!
 //! The truth is the changelog, read from the database when all is over. On SQLite there is one
 //! server, which is stopped and started again between pages.
@@ -330,7 +330,9 @@ async fn paging(place: Place, nodes: usize) {
         }
         tokio::time::sleep_until(expired.into()).await;
         for turn in 1.. {
-            let Some(_) = reading.iter().find(|list| !list.is_complete()) else { break };
+            if reading.iter().all(List::is_complete) {
+                break;
+            }
             for list in reading.iter_mut().filter(|list| !list.is_complete()) {
                 list.turn(&servers[turn % nodes]).await.expect("a page");
             }
