@@ -1,5 +1,7 @@
 //! What becomes of spans when the collector takes them, some of them, or none.
 
+#![allow(clippy::float_cmp, reason = "numbers of spans are whole")]
+
 use std::time::{Duration, Instant};
 
 use super::collector::{Collector, Mood, attributes};
