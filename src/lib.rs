@@ -8,6 +8,7 @@ pub mod condition;
 pub mod config;
 pub mod context;
 pub mod datastore;
+pub mod doctor;
 pub mod engine;
 pub mod feed;
 pub mod footprint;

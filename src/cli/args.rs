@@ -8,8 +8,8 @@ use super::exit::{Exit, Failure};
 use super::output::{Format, Output, remark};
 use super::settings::{Globals, Settings};
 use super::{
-    check, completions, context, expand, key, list_objects, list_relations, list_subjects, migrate, object,
-    schema, serve, store, test, tuple, version,
+    check, completions, context, doctor, expand, key, list_objects, list_relations, list_subjects, migrate,
+    object, schema, serve, store, test, tuple, version,
 };
 
 /// An authorization server, and the way to ask it.
@@ -27,7 +27,7 @@ Begin:
   relata serve --bootstrap schema-examples/drive/store.fga.yaml
   relata check doc:roadmap can_read user:beth --explain
 
-Exit code: 0 allowed or done, 1 denied or a failed test, 2 conditional, 64 wrong usage, 65 bad input,
+Exit code: 0 allowed or done, 1 denied, a failed test or a problem found, 2 conditional, 64 wrong usage, 65 bad input,
 69 server unavailable, 70 internal error, 77 not permitted."
 )]
 pub(super) struct Cli {
@@ -52,6 +52,7 @@ enum Command {
     Test(test::Test),
     Store(store::Store),
     Key(key::Key),
+    Doctor(doctor::Doctor),
     Context(context::Context),
     Completions(completions::Completions),
     Version(version::Version),
@@ -93,6 +94,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Serve(serve) => serve.run(&globals, out),
         Command::Test(test) => test.run(out),
         Command::Migrate(migrate) => migrate.run(out),
+        Command::Doctor(doctor) => doctor.run(&globals, out),
         Command::Context(context) => context.run(&globals, out),
         Command::Completions(completions) => completions.run(out),
         Command::Version(version::Version {}) => version::Version::run(out),

@@ -12,6 +12,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status};
+use tonic_health::pb::health_client::HealthClient;
 use tower::util::MapResponse;
 
 use super::dial::{Dialer, Explained, Seen};
@@ -146,6 +147,11 @@ impl Connection {
     /// API keys.
     pub fn keys(&self) -> KeyServiceClient<Service> {
         KeyServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Whether the server serves.
+    pub fn health(&self) -> HealthClient<Service> {
+        HealthClient::new(self.service.clone())
     }
 
     /// Stores.

@@ -15,7 +15,7 @@ use super::transport;
 pub enum Exit {
     /// Allowed, or done.
     Success = 0,
-    /// Denied, or a test failed.
+    /// Denied, or a test failed, or the doctor found something wrong.
     Denied = 1,
     /// The answer depends on parameters that were not given.
     Conditional = 2,
@@ -75,6 +75,18 @@ impl Failure {
     pub fn about(mut self, subject: impl fmt::Display) -> Self {
         self.what = format!("{subject}: {}", self.what);
         self
+    }
+
+    /// What happened, in one line.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 
     /// What happened, for programs.

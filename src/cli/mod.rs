@@ -16,6 +16,7 @@ mod completions;
 mod connect;
 mod context;
 mod dial;
+mod doctor;
 mod duration;
 mod exit;
 mod expand;

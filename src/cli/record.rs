@@ -9,15 +9,9 @@ use crate::config::DatastoreConfig;
 /// Where the record is kept.
 #[derive(Debug, Args)]
 pub(super) struct Record {
-    /// Where facts are kept: `sqlite:PATH` or `postgres://…`.
-    #[arg(
-        long,
-        env = "RELATA_DATASTORE",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "sqlite:relata.db"
-    )]
-    datastore: Secret,
+    /// Where facts are kept: `sqlite:PATH` or `postgres://…` [default: sqlite:relata.db].
+    #[arg(long, env = "RELATA_DATASTORE", hide_env_values = true, value_name = "URL")]
+    datastore: Option<Secret>,
     /// The same PostgreSQL past a pooler in transaction mode: to migrate and to hear notifications,
     /// which such a pooler breaks.
     #[arg(long, env = "RELATA_DIRECT_DATASTORE", hide_env_values = true, value_name = "URL")]
@@ -29,9 +23,17 @@ pub(super) struct Record {
     statement_cache: Option<usize>,
 }
 
+/// Where facts are kept when nothing is said.
+const DEFAULT: &str = "sqlite:relata.db";
+
 impl Record {
+    /// Whether a flag or a variable says where.
+    pub(super) fn is_named(&self) -> bool {
+        self.datastore.is_some()
+    }
+
     pub(super) fn config(&self) -> Result<DatastoreConfig, Failure> {
-        let mut config = parse("--datastore", &self.datastore)?;
+        let mut config = parse("--datastore", self.datastore.as_ref().unwrap_or(&DEFAULT.into()))?;
         match (&mut config, &self.direct_datastore) {
             (DatastoreConfig::Postgres(settings), direct) => {
                 settings.statement_cache_capacity = self.statement_cache;

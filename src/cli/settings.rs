@@ -75,6 +75,12 @@ pub struct Settings {
 }
 
 impl Globals {
+    /// Whether a flag, a variable or a context says which server is meant.
+    pub fn names_a_server(&self) -> Result<bool, Failure> {
+        let named = self.endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_empty());
+        Ok(named || Contexts::load()?.in_use.is_some())
+    }
+
     /// Flags, variables, the context in use and defaults, put together.
     pub fn settings(&self) -> Result<Settings, Failure> {
         let contexts = Contexts::load()?;

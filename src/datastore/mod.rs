@@ -31,6 +31,7 @@ pub mod page;
 pub mod postgres;
 pub mod sqlite;
 mod stored;
+pub mod survey;
 pub mod traced;
 mod upkeep;
 mod whole;

@@ -35,7 +35,7 @@ mod health;
 mod key;
 pub mod lifecycle;
 pub mod logging;
-mod machine;
+pub(crate) mod machine;
 mod node;
 mod observe;
 pub mod operations;

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["time", "context", "tuple", "revision", "metrics", "footprint", "schema", "graph", "datastore"],
     ),
     ("upkeep", &["time", "tuple", "revision", "datastore", "metrics"]),
+    ("doctor", &["datastore"]),
 ];
 
 /// Crates that only some layers may name.
@@ -43,7 +44,7 @@ const RESERVED: &[(&str, &[&str])] = &[
 
 /// Ways to read a clock, which the core takes as a parameter instead.
 const CLOCKS: &[&str] = &["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"];
-const CLOCKLESS: &[&str] = &["time", "context", "tuple", "schema", "condition", "graph", "engine"];
+const CLOCKLESS: &[&str] = &["time", "context", "tuple", "schema", "condition", "graph", "engine", "doctor"];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).expect("a readable source tree") {

@@ -8,6 +8,7 @@ mod chaos;
 mod cli;
 mod conformance;
 mod datastore;
+mod doctor;
 mod dual_write;
 mod examples;
 mod faults;

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::lane::{Lane, Planning};
 use super::notify::{Notifier, listen};
 use super::sessions::Sessions;
+use super::settings::UPKEEP_CONNECTIONS;
 use super::{PostgresSettings, commit, history, keys, migrate, reads, stores};
 use crate::datastore::{
     Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
@@ -27,9 +28,6 @@ const HINTS: usize = 1024;
 
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS: usize = 100;
-
-/// Connections of the upkeep: one duty that waits for a lock does not keep the others waiting.
-const UPKEEP_CONNECTIONS: u32 = 2;
 
 /// The record on PostgreSQL.
 ///

@@ -25,7 +25,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 ];
 
 /// The version this binary needs.
-const NEEDED: i64 = match MIGRATIONS.last() {
+pub(super) const NEEDED: i64 = match MIGRATIONS.last() {
     Some((version, ..)) => *version,
     None => 0,
 };

@@ -12,6 +12,7 @@
 //! upkeep    what expired, was deleted, or is too old, step by step
 //! notify    hints between nodes
 //! migrate   tables and their version
+//! survey    what can be seen of a database, for `relata doctor`
 //! rows      rows into domain values
 //! failure   errors, told apart by what can be done about them
 //! ```
@@ -29,7 +30,12 @@ mod rows;
 mod sessions;
 mod settings;
 mod stores;
+mod survey;
 mod upkeep;
 
 pub use client::Postgres;
 pub use settings::{DatabaseUrl, DatabaseUrlError, PostgresSettings};
+pub use survey::{
+    ConnectionFacts, DurabilityFacts, Follower, PostgresSurvey, ServerFacts, SizeFacts, Slot, StandbyFacts,
+    survey,
+};

@@ -19,7 +19,8 @@ use super::failure::Failure;
 use super::lane::Lane;
 use crate::revision::StoreId;
 
-const CHANNEL: &str = "relata";
+/// Where nodes hear each other.
+pub(super) const CHANNEL: &str = "relata";
 
 /// PostgreSQL takes payloads below 8,000 bytes; an id is 32 digits and a comma.
 const IDS_PER_PAYLOAD: usize = 7_990 / 33;
@@ -43,7 +44,7 @@ const RETRY_DEAF: Duration = Duration::from_mins(1);
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// Marks a payload that a node sends to itself.
-const PROBE: &str = "probe:";
+pub(super) const PROBE: &str = "probe:";
 
 /// Collects the stores that have something new and tells the others.
 #[derive(Debug)]

@@ -62,6 +62,12 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
+/// Connections of the upkeep: one duty that waits for a lock does not keep the others waiting.
+pub(super) const UPKEEP_CONNECTIONS: u32 = 2;
+
+/// Connections that nobody chooses: those of the upkeep, one that notifies, one that listens.
+const OTHER_CONNECTIONS: u32 = UPKEEP_CONNECTIONS + 2;
+
 /// Everything the PostgreSQL datastore can be told.
 #[derive(Debug, Clone)]
 pub struct PostgresSettings {
@@ -101,6 +107,12 @@ impl PostgresSettings {
             read_connections: 8,
             round_trip: Duration::from_secs(5),
         }
+    }
+
+    /// The most connections that one server opens.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.commit_connections + self.feed_connections + self.read_connections + OTHER_CONNECTIONS
     }
 
     /// How to connect for ordinary statements.

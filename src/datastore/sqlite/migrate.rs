@@ -19,14 +19,15 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 /// Marks a file as Relata's: "Rlta".
-const APPLICATION_ID: i64 = 0x526c_7461;
+pub(super) const APPLICATION_ID: i64 = 0x526c_7461;
 
 /// The store that a request without one means.
 const DEFAULT_STORE: &str = "default";
 
 const CURSOR_KEY_BYTES: usize = 32;
 
-fn needed() -> i64 {
+/// The version that this program migrates to.
+pub(super) fn needed() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 

@@ -17,6 +17,7 @@
 //! | [`stores`] | stores |
 //! | [`keys`] | API keys |
 //! | [`upkeep`] | what expired, was deleted, or is too old, step by step |
+//! | [`survey`](mod@survey) | what can be seen of a file, for `relata doctor` |
 //! | [`rows`] | columns from and to values, errors |
 
 mod commit;
@@ -28,6 +29,7 @@ mod read;
 mod rows;
 mod scan;
 mod stores;
+mod survey;
 mod threads;
 mod upkeep;
 
@@ -39,6 +41,7 @@ use rusqlite::Connection;
 use tokio::sync::broadcast;
 
 use self::file::DatabaseFile;
+pub use self::survey::{FileFacts, FileSystem, Place, SqliteSurvey, survey};
 use self::threads::Threads;
 use super::{
     Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
