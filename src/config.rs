@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::datastore::postgres::{DatabaseUrlError, PostgresSettings};
 use crate::engine::Limits;
 use crate::feed::FeedSettings;
+use crate::server::journal::JournalSettings;
 use crate::trace::Ratio;
 use crate::tuple;
 use crate::upkeep::UpkeepSettings;
@@ -279,6 +280,8 @@ pub struct Config {
     pub keepalive_interval: Duration,
     /// A probed connection that does not answer is closed after this long. Default 20 s.
     pub keepalive_timeout: Duration,
+    /// What is told of single questions. Default: those that take longer than a second, in the log.
+    pub journal: JournalSettings,
     /// What one call may bring.
     pub limits: RequestLimits,
     /// What one search may cost. The engine says what each bound is for.
@@ -324,6 +327,7 @@ impl Config {
             max_concurrent_streams: 1_000,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
+            journal: JournalSettings::default(),
             limits: RequestLimits::default(),
             search: Limits::default(),
             slice: 5_000,

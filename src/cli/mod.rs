@@ -22,6 +22,7 @@ mod exit;
 mod expand;
 mod explanation;
 mod freshness;
+mod journal;
 mod key;
 mod key_direct;
 mod list_objects;

@@ -14,6 +14,7 @@ use super::bootstrap::{self, Bootstrapped};
 use super::capacity::Capacity;
 use super::exit::{Exit, Failure};
 use super::freshness::{self, Freshness};
+use super::journal::JournalFlags;
 use super::output::{Output, remark};
 use super::record::Record;
 use super::settings::Globals;
@@ -119,6 +120,8 @@ pub struct Serve {
     snapshot_age: f64,
     #[command(flatten)]
     tidying: Tidying,
+    #[command(flatten)]
+    journal: JournalFlags,
     /// How long calls in flight may take to end after a stop was asked for, in seconds.
     #[arg(long, env = "RELATA_DRAIN", value_name = "SECONDS", default_value_t = 20)]
     drain: u64,
@@ -215,6 +218,7 @@ impl Serve {
         config.drain = Duration::from_secs(self.drain);
         self.freshness.apply(&mut config)?;
         self.tidying.apply(&mut config)?;
+        config.journal = self.journal.settings()?;
         Ok(config)
     }
 }
@@ -374,9 +378,11 @@ fn absolute(path: &Path) -> PathBuf {
 fn failure(error: &RunError) -> Failure {
     let exit = match error {
         RunError::Exposed { .. } | RunError::OperationsExposed { .. } | RunError::Traces(_) => Exit::Usage,
-        RunError::Tokens(_) | RunError::Tls(_) | RunError::Oidc(_) | RunError::CertificateGrants(_) => {
-            Exit::BadInput
-        }
+        RunError::Tokens(_)
+        | RunError::Tls(_)
+        | RunError::Oidc(_)
+        | RunError::Journal(_)
+        | RunError::CertificateGrants(_) => Exit::BadInput,
         RunError::Record(error) => super::migrate::exit_of(error),
         RunError::Listen { .. } | RunError::OperationsListen { .. } => Exit::Unavailable,
         RunError::Start(_) | RunError::Transport(_) | RunError::Reflection(_) | RunError::ShardLost => {
@@ -399,6 +405,7 @@ fn failure(error: &RunError) -> Failure {
         | RunError::Oidc(_)
         | RunError::CertificateGrants(_)
         | RunError::Traces(_)
+        | RunError::Journal(_)
         | RunError::Record(_)
         | RunError::Start(_)
         | RunError::Transport(_)

@@ -11,6 +11,7 @@
 //! access     who was let in; certificates and keys     server/
 //! traces     spans on their way to a collector         trace, server/
 //! admission  what is let in at once, and what is not   server/
+//! journal    slow questions and the decision log       server/
 //! process    memory, files, processor time             read at each scrape
 //! ```
 //!
@@ -32,6 +33,7 @@ mod database;
 mod declare;
 mod feed;
 mod histogram;
+mod journal;
 mod label;
 mod memory;
 mod process;
@@ -53,6 +55,7 @@ pub use database::{Database, Lane};
 pub use declare::{Counter, Gauge, Reading};
 pub use feed::{Divergence, Feed, HintSource};
 pub use histogram::{Durations, Sizes};
+pub use journal::Journal;
 pub use label::{By, Label, Outcome};
 pub use memory::{IdState, LoadOutcome, Memory, MemoryClass};
 pub use record::{GroupOutcome, InDoubt, Record, WriteOutcome};
@@ -87,6 +90,8 @@ pub struct Metrics {
     pub traces: Traces,
     /// What is let in at once.
     pub admission: Admission,
+    /// What is told of single questions.
+    pub journal: Journal,
     /// Read by scrapes, written only while this is made.
     registry: RwLock<Registry>,
 }
@@ -115,6 +120,7 @@ impl Metrics {
             access: Access::register(&mut registry),
             traces: Traces::register(&mut registry),
             admission: Admission::register(&mut registry),
+            journal: Journal::register(&mut registry),
             registry: RwLock::default(),
         };
         process::register(&mut registry);

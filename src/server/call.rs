@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::stream::unfold;
 use futures::{Stream, StreamExt as _};
+use http::HeaderMap;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
@@ -29,6 +30,8 @@ pub struct Call {
     pub caller: Arc<Principal>,
     /// When it must have been answered.
     pub deadline: Deadline,
+    /// The id of the trace it is part of, where that is written down.
+    pub trace: Option<Arc<str>>,
     /// What it may reach.
     scope: Scope,
     /// What its bytes are counted in.
@@ -66,7 +69,9 @@ impl Call {
                 let caller = Arc::clone(&admitted.caller);
                 let principal = Arc::clone(caller.name());
                 let (staleness, purse) = (Arc::default(), purse.clone());
-                Ok((Self { method, principal, caller, deadline, scope, purse, staleness }, message))
+                let wanted = node.journal().is_wanted();
+                let trace = if wanted { trace_id(metadata.as_ref()) } else { None };
+                Ok((Self { method, principal, caller, deadline, trace, scope, purse, staleness }, message))
             }
             Err(error) => {
                 logging::failed(method, admitted.caller.name(), &error);
@@ -138,6 +143,17 @@ impl Call {
     }
 }
 
+/// The trace that the caller is in, as W3C's trace context has it:
+/// <https://www.w3.org/TR/trace-context/#traceparent-header>.
+fn trace_id(metadata: &HeaderMap) -> Option<Arc<str>> {
+    let mut parts = metadata.get("traceparent")?.to_str().ok()?.split('-');
+    let (_version, id) = (parts.next()?, parts.next()?);
+    let is_one = id.len() == 32
+        && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        && id.bytes().any(|byte| byte != b'0');
+    is_one.then(|| id.into())
+}
+
 /// The answers, until the credential that they were asked for with ends.
 fn while_it_holds<T>(
     answers: impl Stream<Item = Result<T, Error>>,
@@ -161,6 +177,20 @@ mod tests {
 
     use super::*;
     use crate::server::access::Grants;
+
+    #[test]
+    fn only_what_can_be_a_trace_is_one() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", text.parse().expect("a header"));
+            trace_id(&headers)
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(of(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        for none in ["", "00", "00-xyz-1-1", &format!("00-{}-1-1", "0".repeat(32)), &id.to_uppercase()] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
 
     #[tokio::test]
     async fn a_stream_ends_with_its_credential() {

@@ -41,6 +41,7 @@ use super::access::{
     TokenFile, TokenFileError,
 };
 use super::admission::{AdmissionLayer, Ledger, Readers};
+use super::journal::JournalError;
 use super::key::Keys;
 use super::node::Node;
 use super::observe::ObserveLayer;
@@ -105,6 +106,9 @@ pub enum RunError {
     /// The record cannot be opened or is not ready.
     #[error(transparent)]
     Record(#[from] DatastoreError),
+    /// What is told of single questions cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The port cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },

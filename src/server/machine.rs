@@ -1,7 +1,17 @@
-//! How much memory a server may use: the machine's, or the container's if that is less.
+//! What the machine has: memory that a server may use, which is the machine's, or the container's if
+//! that is less; and a clock.
 
 use std::fs;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::time::Timestamp;
+
+/// What this machine's clock says.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
 
 /// Bytes that this process may use; `None` where nobody says.
 pub fn memory() -> Option<usize> {

@@ -15,6 +15,7 @@
 //!   search    a first slice inline, the rest on the pool, in turn
 //!   outlet    what a stream is made from is let go in time, however slow its reader
 //! traces      spans that have ended go to a collector
+//! journal     who may know later what was decided, and why it took long
 //! status      whatever went wrong becomes one row of one table
 //! ```
 
@@ -32,6 +33,7 @@ mod deadline;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+pub mod journal;
 mod key;
 pub mod lifecycle;
 pub mod logging;

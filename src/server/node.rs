@@ -15,6 +15,7 @@ use super::call::Call;
 use super::convert::clip;
 use super::cursor::CursorKeys;
 use super::deadline::Deadline;
+use super::journal::Journal;
 use super::lifecycle::RunError;
 use super::machine;
 use super::pool::{Bounds, Pool};
@@ -29,6 +30,9 @@ use crate::metrics::Metrics;
 use crate::revision::{DatabaseId, Revision, StoreId};
 use crate::trace;
 use crate::upkeep::Upkeep;
+
+/// How long a stop waits for the rest of the decision log to be written.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One server of possibly many on one record.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub struct Node {
     pool: Pool,
     upkeep: Upkeep,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
     /// The runtime of everything that is not gRPC. Whatever may open a connection to the database
     /// runs there, so that no connection hangs on the reactor of a shard.
     background: Handle,
@@ -81,6 +86,7 @@ impl Node {
         let feed = Feed::start(Arc::clone(&datastore), feed_settings(&config), Arc::clone(&metrics));
         let committers =
             Committers::new(Arc::clone(&datastore), committer_settings(&config.limits), Arc::clone(&metrics));
+        let journal = Journal::start(&config.journal, &metrics)?;
         let upkeep = Upkeep::start(&datastore, &committers, &config.upkeep, &metrics);
         Ok(Arc::new(Self {
             config,
@@ -94,6 +100,7 @@ impl Node {
             pool,
             upkeep,
             metrics,
+            journal,
             background: Handle::current(),
             stopping,
             datastore,
@@ -108,6 +115,9 @@ impl Node {
         }
         self.committers.close().await;
         self.feed.shutdown().await;
+        let journal = Arc::clone(&self.journal);
+        // A disk that does not answer keeps the thread, and not the server.
+        let _ = tokio::task::spawn_blocking(move || journal.close(JOURNAL_PATIENCE)).await;
     }
 
     /// Begins a call that has one answer.
@@ -165,6 +175,11 @@ impl Node {
     /// What is counted and measured.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What is told of single questions.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
     }
 
     /// Where long searches go.

@@ -134,6 +134,8 @@ pub struct Server {
     /// What it said at its start, standard output line by line.
     pub announced: Vec<String>,
     token: Option<String>,
+    /// What it says on standard error.
+    errors: Lines,
 }
 
 impl Server {
@@ -166,12 +168,33 @@ impl Server {
         while let Some(line) = lines.next(Duration::from_millis(100)) {
             announced.push(line);
         }
-        Self { child, endpoint, announced, token: None }
+        Self { child, endpoint, announced, token: None, errors }
     }
 
     /// The id of its process.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The next line of its log that holds a text; those before it are passed over.
+    #[track_caller]
+    pub fn logs(&self, text: &str) -> String {
+        self.logs_until(text).pop().expect("that line")
+    }
+
+    /// The lines of its log up to the next one that holds a text.
+    #[track_caller]
+    pub fn logs_until(&self, text: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line =
+                self.errors.next(PATIENCE).unwrap_or_else(|| panic!("`{text}` is not logged: {lines:#?}"));
+            let found = line.contains(text);
+            lines.push(line);
+            if found {
+                return lines;
+            }
+        }
     }
 
     /// Bytes of the server's process that lie in memory.

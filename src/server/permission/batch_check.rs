@@ -5,6 +5,7 @@ use std::iter::Enumerate;
 use std::vec::IntoIter;
 
 use super::question::{Asked, Question, wire_verdict};
+use super::witness::Witness;
 use crate::engine::{Check, CheckAnswer, EngineError, Memo, Progress};
 use crate::graph::{Ordinal, SubjectNode};
 use crate::metrics::Search;
@@ -12,6 +13,7 @@ use crate::proto;
 use crate::schema::RelationId;
 use crate::server::call::Call;
 use crate::server::convert::at_most;
+use crate::server::journal::Matter;
 use crate::server::node::Node;
 use crate::server::search::{Meter, Slice};
 use crate::server::status::{Error, Reason};
@@ -29,6 +31,23 @@ pub(super) async fn batch_check(
     if request.items.is_empty() {
         return Err(Error::field("items", Reason::InvalidField, "nothing to check"));
     }
+    let mut witness = Witness::begin(node, call, Matter::Batch { items: request.items.len() });
+    // Reading the items takes them apart.
+    let items = witness.wants_items().then(|| request.items.clone()).unwrap_or_default();
+    let outcome = answer(node, call, request, &mut witness).await;
+    match &outcome {
+        Ok(answer) => witness.items(items, &answer.results),
+        Err(error) => witness.end(Err(error)),
+    }
+    outcome
+}
+
+async fn answer(
+    node: &Node,
+    call: &Call,
+    request: proto::BatchCheckRequest,
+    witness: &mut Witness,
+) -> Result<proto::BatchCheckResponse, Error> {
     let replica = node.replica(call).await?;
     let asked = Asked {
         consistency: request.consistency,
@@ -38,12 +57,12 @@ pub(super) async fn batch_check(
     };
     let mut question = Question::new(node, call, &replica, asked).await?;
     let zookie = std::mem::take(&mut question.zookie);
+    witness.at(&question);
 
     let mut batch = Batch::new(request.items);
-    let results = search::run(Meter::new(node, call, replica.store(), Search::BatchCheck), move |fuel| {
-        batch.run(&mut question, fuel)
-    })
-    .await?;
+    let meter = Meter::new(node, call, replica.store(), Search::BatchCheck);
+    let (results, costliest) = search::run(meter, move |fuel| batch.run(&mut question, fuel)).await?;
+    witness.costliest(costliest);
     Ok(proto::BatchCheckResponse { results, zookie })
 }
 
@@ -92,7 +111,12 @@ struct Batch {
     memo: Memo,
     running: Option<(usize, Check)>,
     results: Vec<proto::BatchCheckResult>,
+    /// The item that cost most, and its fuel. Those that were found out on the way cost nothing.
+    costliest: Option<(usize, u64)>,
 }
+
+/// What became of the items, and which of them cost most.
+type Answered = (Vec<proto::BatchCheckResult>, Option<(usize, u64)>);
 
 impl Batch {
     fn new(items: Vec<proto::BatchCheckItem>) -> Self {
@@ -103,11 +127,12 @@ impl Batch {
             by_subject: HashMap::new(),
             memo: Memo::new(),
             running: None,
+            costliest: None,
         }
     }
 
     /// Reading thousands of names takes its time too, so it is part of the search.
-    fn run(&mut self, question: &mut Question, fuel: &mut u64) -> Slice<Vec<proto::BatchCheckResult>> {
+    fn run(&mut self, question: &mut Question, fuel: &mut u64) -> Slice<Answered> {
         while *fuel > 0 {
             let Some((index, item)) = self.unread.next() else { break };
             *fuel = fuel.saturating_sub(ITEM_FUEL);
@@ -122,15 +147,29 @@ impl Batch {
         let scope = question.scope();
         loop {
             let Some((index, mut check)) = self.running.take().or_else(|| self.next()) else {
-                return Progress::Done(Ok(std::mem::take(&mut self.results)));
+                return Progress::Done(Ok((std::mem::take(&mut self.results), self.costliest)));
             };
             match check.run(&scope, &mut self.memo, fuel) {
-                Progress::Done(answer) => self.put(index, answered(answer)),
+                Progress::Done(answer) => {
+                    self.weigh(index, &answer);
+                    self.put(index, answered(answer));
+                }
                 Progress::Suspended => {
                     self.running = Some((index, check));
                     return Progress::Suspended;
                 }
             }
+        }
+    }
+
+    fn weigh(&mut self, index: usize, answer: &Result<CheckAnswer, EngineError>) {
+        let fuel = match answer {
+            Ok(answer) => answer.work.fuel,
+            Err(EngineError::LimitExceeded { work, .. }) => work.fuel,
+            Err(EngineError::DepthExceeded { .. } | EngineError::Condition { .. }) => 0,
+        };
+        if self.costliest.is_none_or(|(_, most)| fuel > most) {
+            self.costliest = Some((index, fuel));
         }
     }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 
-use super::listing::{self, Listed, Order};
-use super::question::{Asked, Question, wire_verdict};
+use super::listing::{self, Extent, Listed, Order};
+use super::question::{Asked, wire_verdict};
+use super::replay::Replay;
+use super::witness::{Trail, Witness};
 use crate::engine::{FoundSubject, ListSubjects, Progress};
 use crate::metrics::Search;
 use crate::proto;
@@ -13,15 +15,16 @@ use crate::schema::SubjectKind;
 use crate::server::call::Call;
 use crate::server::convert;
 use crate::server::cursor::RequestDigest;
+use crate::server::journal::Matter;
 use crate::server::node::Node;
 use crate::server::search::{Lister, Slice};
 use crate::server::status::{At as _, Error};
-use crate::tuple::{RelationName, TypeName};
+use crate::tuple::{Object, RelationName, TypeName};
 
 pub(super) async fn list_subjects(
     node: Arc<Node>,
     call: Call,
-    mut request: proto::ListSubjectsRequest,
+    request: proto::ListSubjectsRequest,
 ) -> Result<impl Stream<Item = Result<proto::ListSubjectsResponse, Error>> + Send + 'static, Error> {
     let object = convert::object(&request.object)?;
     let relation = convert::relation(&request.relation)?;
@@ -30,7 +33,37 @@ pub(super) async fn list_subjects(
         "" => None,
         text => Some(RelationName::new(text).at("subject_relation")?),
     };
-    let replica = node.replica(&call).await?;
+    let matter = Matter::Subjects {
+        object: request.object.clone(),
+        relation: request.relation.clone(),
+        subject_type: request.subject_type.clone(),
+        subject_relation: request.subject_relation.clone(),
+    };
+    let mut witness = Witness::begin(&node, &call, matter);
+    let sought = (&subject_type, subject_relation.as_ref());
+    let begun = begin(&node, &call, request, (&object, &relation), sought, &mut witness).await;
+    let (witness, (lister, extent, zookie)) = witness.pass(begun)?;
+    let messages =
+        listing::messages(node, call, extent, zookie, lister, |item| id(&item.subject), witness).await?;
+    Ok(messages.map(|message| {
+        message.map(|Listed { items, cursor, zookie }| proto::ListSubjectsResponse {
+            subjects: items,
+            cursor,
+            zookie,
+        })
+    }))
+}
+
+/// Sets the list up: what it is asked of, how much of it is wanted, and the zookie of the answer.
+async fn begin(
+    node: &Node,
+    call: &Call,
+    mut request: proto::ListSubjectsRequest,
+    (object, relation): (&Object, &RelationName),
+    (subject_type, subject_relation): (&TypeName, Option<&RelationName>),
+    witness: &mut Witness,
+) -> Result<(Subjects, Extent, String), Error> {
+    let replica = node.replica(call).await?;
     let consistency = request.consistency.take();
     request.store.clear();
     let (page_size, cursor) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.cursor));
@@ -42,32 +75,22 @@ pub(super) async fn list_subjects(
         contextual_tuples: request.contextual_tuples,
     };
     let order = Order { page_size, cursor, digest };
-    let mut prepared = listing::prepare(&node, &call, &replica, asked, order).await?;
+    let mut prepared = listing::prepare(node, call, &replica, asked, order).await?;
 
     let question = &mut prepared.question;
-    let (object, relation) = question.goal(&object, &relation)?;
-    let type_id = question.type_named("subject_type", &subject_type)?;
+    let (object, relation) = question.goal(object, relation)?;
+    let type_id = question.type_named("subject_type", subject_type)?;
     let kind = match subject_relation {
         None => SubjectKind::Object(type_id),
-        Some(relation) => SubjectKind::Userset(question.relation_of(
-            "subject_relation",
-            type_id,
-            &subject_type,
-            &relation,
-        )?),
+        Some(relation) => {
+            SubjectKind::Userset(question.relation_of("subject_relation", type_id, subject_type, relation)?)
+        }
     };
     let kind = question.rules().kind_id(kind);
     let zookie = std::mem::take(&mut question.zookie);
-    let lister = Subjects { list: ListSubjects::new(object, relation, kind), question: prepared.question };
-    let messages =
-        listing::messages(node, call, prepared.extent, zookie, lister, |item| id(&item.subject)).await?;
-    Ok(messages.map(|message| {
-        message.map(|Listed { items, cursor, zookie }| proto::ListSubjectsResponse {
-            subjects: items,
-            cursor,
-            zookie,
-        })
-    }))
+    let trail = witness.follows(prepared.question, Replay::Subjects { object, relation, kind });
+    let lister = Subjects { list: ListSubjects::new(object, relation, kind), trail };
+    Ok((lister, prepared.extent, zookie))
 }
 
 /// The id within the type: all subjects of a list share type and relation.
@@ -78,7 +101,7 @@ fn id(subject: &str) -> &str {
 
 struct Subjects {
     list: ListSubjects,
-    question: Question,
+    trail: Arc<Trail>,
 }
 
 impl Lister for Subjects {
@@ -87,7 +110,8 @@ impl Lister for Subjects {
     const SEARCH: Search = Search::ListSubjects;
 
     fn run(&mut self, fuel: &mut u64) -> Slice<()> {
-        match self.list.run(&self.question.scope(), fuel) {
+        let list = &mut self.list;
+        match self.trail.follow(fuel, |question, fuel| list.run(&question.scope(), fuel)) {
             Progress::Done(outcome) => Progress::Done(outcome.map(|_| ())),
             Progress::Suspended => Progress::Suspended,
         }
@@ -95,7 +119,7 @@ impl Lister for Subjects {
 
     fn take(&mut self) -> Vec<proto::ListedSubject> {
         let found = self.list.take_found();
-        let scope = self.question.scope();
+        let scope = self.trail.question.scope();
         let wire = |found: FoundSubject| {
             let (verdict, missing) = wire_verdict(found.verdict);
             proto::ListedSubject {

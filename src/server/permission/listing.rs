@@ -16,6 +16,7 @@ use prost::Message;
 use tokio::time::Instant;
 
 use super::question::{Asked, Question};
+use super::witness::Witness;
 use crate::feed::Replica;
 use crate::revision::StoreId;
 use crate::server::admission::Charge;
@@ -114,6 +115,7 @@ pub(super) async fn messages<L>(
     zookie: String,
     lister: L,
     key: fn(&L::Item) -> &str,
+    witness: Witness,
 ) -> Result<BoxStream<'static, Result<Listed<L::Item>, Error>>, Error>
 where
     L: Lister<Item: Message>,
@@ -121,10 +123,13 @@ where
     let begun = Instant::now();
     let listing = Listing::new(&node, Turn::of(&call, extent.store, L::SEARCH), lister);
     let (messages, rest) = if let Some(page) = &extent.page {
-        (one_page(&node, &extent, page, &zookie, listing, key).await?, None)
+        let (mut witness, messages) =
+            witness.pass(one_page(&node, &extent, page, &zookie, listing, key).await)?;
+        witness.found(begun.elapsed(), messages.iter().map(|message| message.items.len()).sum());
+        witness.complete();
+        (messages, None)
     } else {
-        let (listing, portion) = listing.advance(&node).await?;
-        let rest = (!portion.over).then_some(listing);
+        let (rest, portion) = advance((listing, witness), &node).await?;
         (as_messages(&node, &zookie, portion), rest)
     };
     if rest.is_none() && messages.len() == 1 {
@@ -137,6 +142,24 @@ where
     let messages = charged(&call, messages)?;
     let finding = Finding { node, call, zookie, listing: rest, messages };
     Ok(outlet(finding.into_messages(), terms).boxed())
+}
+
+/// A list that goes on, and who sees it.
+type Seen<L> = (Listing<L>, Witness);
+
+/// Finds the next portion of a list before a witness. Nothing is left of it when the list is over.
+async fn advance<L: Lister>(
+    (listing, witness): Seen<L>,
+    node: &Node,
+) -> Result<(Option<Seen<L>>, Portion<L::Item>), Error> {
+    let begun = Instant::now();
+    let (mut witness, (listing, portion)) = witness.pass(listing.advance(node).await)?;
+    witness.found(begun.elapsed(), portion.items.len());
+    if portion.over {
+        witness.complete();
+        return Ok((None, portion));
+    }
+    Ok((Some((listing, witness)), portion))
 }
 
 /// Runs the list to its end and keeps the page's results, and one more to see whether any follow.
@@ -195,7 +218,7 @@ struct Finding<L: Lister> {
     call: Call,
     zookie: String,
     /// `None` once the list is over.
-    listing: Option<Listing<L>>,
+    listing: Option<Seen<L>>,
     messages: VecDeque<(Charge, Listed<L::Item>)>,
 }
 
@@ -205,10 +228,8 @@ impl<L: Lister<Item: Message>> Finding<L> {
         try_unfold(self, |mut finding| async move {
             if finding.messages.is_empty() {
                 let Some(listing) = finding.listing.take() else { return Ok(None) };
-                let (listing, portion) = listing.advance(&finding.node).await?;
-                if !portion.over {
-                    finding.listing = Some(listing);
-                }
+                let (rest, portion) = advance(listing, &finding.node).await?;
+                finding.listing = rest;
                 let messages = as_messages(&finding.node, &finding.zookie, portion);
                 finding.messages = charged(&finding.call, messages)?;
             }

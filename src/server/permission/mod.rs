@@ -8,6 +8,8 @@ mod list_relations;
 mod list_subjects;
 mod listing;
 mod question;
+mod replay;
 mod service;
+mod witness;
 
 pub use service::Permissions;

@@ -29,7 +29,8 @@ use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use authority::{Authority, Pair, SERVER_NAME};
+pub use authority::Authority;
+use authority::{Pair, SERVER_NAME};
 
 /// Nothing a test waits for takes longer on any machine.
 const PATIENCE: Duration = Duration::from_mins(1);
