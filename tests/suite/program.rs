@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::postgres_server;
@@ -135,7 +135,7 @@ pub struct Server {
     pub announced: Vec<String>,
     token: Option<String>,
     /// What it says on standard error.
-    errors: Lines,
+    errors: Mutex<Lines>,
 }
 
 impl Server {
@@ -168,7 +168,7 @@ impl Server {
         while let Some(line) = lines.next(Duration::from_millis(100)) {
             announced.push(line);
         }
-        Self { child, endpoint, announced, token: None, errors }
+        Self { child, endpoint, announced, token: None, errors: Mutex::new(errors) }
     }
 
     /// The id of its process.
@@ -185,10 +185,10 @@ impl Server {
     /// The lines of its log up to the next one that holds a text.
     #[track_caller]
     pub fn logs_until(&self, text: &str) -> Vec<String> {
+        let errors = self.errors.lock().expect("no panic");
         let mut lines = Vec::new();
         loop {
-            let line =
-                self.errors.next(PATIENCE).unwrap_or_else(|| panic!("`{text}` is not logged: {lines:#?}"));
+            let line = errors.next(PATIENCE).unwrap_or_else(|| panic!("`{text}` is not logged: {lines:#?}"));
             let found = line.contains(text);
             lines.push(line);
             if found {
