@@ -40,7 +40,7 @@ impl Asked {
         let arguments: Vec<String> = arguments.iter().map(at).collect();
         let server = Server::start(&record, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
         server.feed(&["schema", "write", "-"], SCHEMA).exits(0);
-        let tuples = "doc:plan#viewer@group:eng#member\ngroup:eng#member@user:ann\n";
+        let tuples = "doc:salary#viewer@group:eng#member\ngroup:eng#member@user:ann\n";
         server.feed(&["tuple", "write", "-"], tuples).exits(0);
         Self { server, directory }
     }
@@ -74,7 +74,7 @@ fn batch(server: &Server, size: usize) -> Vec<proto::BatchCheckResult> {
     runtime.block_on(async {
         let mut client = PermissionServiceClient::connect(endpoint).await.expect("a connection");
         let item = |n: usize| proto::BatchCheckItem {
-            object: "doc:plan".to_owned(),
+            object: "doc:salary".to_owned(),
             relation: "viewer".to_owned(),
             subject: if n.is_multiple_of(2) { "user:ann".to_owned() } else { format!("user:{n}") },
         };
@@ -91,12 +91,12 @@ fn batch(server: &Server, size: usize) -> Vec<proto::BatchCheckResult> {
 #[test]
 fn each_answer_is_a_line_of_the_decision_log() {
     let asked = Asked::start(&["--decision-log", "DIR/decisions"]);
-    asked.server.ask("check doc:plan viewer user:ann").exits(0);
-    asked.server.ask("check doc:plan viewer user:bob").exits(1);
+    asked.server.ask("check doc:salary viewer user:ann").exits(0);
+    asked.server.ask("check doc:salary viewer user:bob").exits(1);
     asked.server.ask("list-objects user:ann viewer doc").exits(0);
-    asked.server.ask("list-subjects doc:plan viewer user").exits(0);
-    asked.server.ask("list-relations doc:plan user:ann").exits(0);
-    asked.server.ask("check doc:plan owner user:ann").exits(65);
+    asked.server.ask("list-subjects doc:salary viewer user").exits(0);
+    asked.server.ask("list-relations doc:salary user:ann").exits(0);
+    asked.server.ask("check doc:salary owner user:ann").exits(65);
     let results = batch(&asked.server, 3);
     assert_eq!(results.len(), 3);
     let lines = lines(&asked.at("decisions"), 9);
@@ -110,15 +110,15 @@ fn each_answer_is_a_line_of_the_decision_log() {
     assert_eq!(
         shown,
         [
-            "Check doc:plan user:ann allowed",
-            "Check doc:plan user:bob denied",
+            "Check doc:salary user:ann allowed",
+            "Check doc:salary user:bob denied",
             "ListObjects - user:ann complete",
-            "ListSubjects doc:plan - complete",
-            "ListRelations doc:plan user:ann complete",
-            "Check doc:plan user:ann error",
-            "BatchCheck doc:plan user:ann allowed",
-            "BatchCheck doc:plan user:1 denied",
-            "BatchCheck doc:plan user:ann allowed",
+            "ListSubjects doc:salary - complete",
+            "ListRelations doc:salary user:ann complete",
+            "Check doc:salary user:ann error",
+            "BatchCheck doc:salary user:ann allowed",
+            "BatchCheck doc:salary user:1 denied",
+            "BatchCheck doc:salary user:ann allowed",
         ]
     );
     assert_eq!(lines[5]["reason"], "UNKNOWN_RELATION");
@@ -150,12 +150,12 @@ fn a_redacted_log_names_nobody_and_can_be_joined() {
         "--slow-question",
         "0.000001",
     ]);
-    asked.server.ask("check doc:plan viewer user:ann").exits(0);
+    asked.server.ask("check doc:salary viewer user:ann").exits(0);
     asked.server.ask("list-objects user:ann viewer doc").exits(0);
     let lines = lines(&asked.at("decisions"), 2);
     let text = fs::read_to_string(asked.at("decisions")).expect("readable");
     let slow = asked.server.logs("a slow question");
-    for id in ["plan", "eng", "ann"] {
+    for id in ["salary", "eng", "ann"] {
         assert!(!text.contains(id), "`{id}` is in {text}");
         assert!(!slow.contains(id), "`{id}` is in {slow}");
     }
@@ -183,15 +183,15 @@ fn a_part_of_the_answers_can_be_written() {
 fn a_log_that_is_moved_away_is_begun_anew() {
     let asked = Asked::start(&["--decision-log", "DIR/decisions"]);
     let (log, old) = (asked.at("decisions"), asked.at("decisions.1"));
-    asked.server.ask("check doc:plan viewer user:ann").exits(0);
+    asked.server.ask("check doc:salary viewer user:ann").exits(0);
     lines(&log, 1);
     fs::rename(&log, &old).expect("moved");
-    asked.server.ask("check doc:plan viewer user:bob").exits(1);
+    asked.server.ask("check doc:salary viewer user:bob").exits(1);
     assert_eq!(lines(&log, 1)[0]["subject"], "user:bob");
     // As tools do it that rotate logs.
     fs::rename(&log, &old).expect("moved");
     asked.server.signal("HUP");
-    asked.server.ask("check doc:plan viewer user:eve").exits(1);
+    asked.server.ask("check doc:salary viewer user:eve").exits(1);
     assert_eq!(lines(&log, 1)[0]["subject"], "user:eve");
     assert_eq!(lines(&old, 1)[0]["subject"], "user:bob");
 }
@@ -200,7 +200,7 @@ fn a_log_that_is_moved_away_is_begun_anew() {
 fn a_full_disk_harms_no_answer() {
     let asked = Asked::start(&["--decision-log", "/dev/full"]);
     for _ in 0..3 {
-        asked.server.ask("check doc:plan viewer user:ann").exits(0);
+        asked.server.ask("check doc:salary viewer user:ann").exits(0);
     }
     let results = batch(&asked.server, 10_000);
     assert!(results.iter().all(|result| result.error.is_none()));
@@ -221,7 +221,7 @@ fn a_pipe_that_nobody_reads_harms_no_answer_and_what_is_left_out_is_counted() {
         let results = batch(&asked.server, 10_000);
         assert!(results.iter().all(|result| result.error.is_none()));
     }
-    asked.server.ask("check doc:plan viewer user:ann").exits(0);
+    asked.server.ask("check doc:salary viewer user:ann").exits(0);
 
     // Somebody reads at last: every answer is there, or counted.
     let (sender, receiver) = mpsc::channel();
@@ -251,30 +251,30 @@ fn a_pipe_that_nobody_reads_harms_no_answer_and_what_is_left_out_is_counted() {
 fn a_slow_question_is_logged_with_where_its_work_went() {
     // Everything is slow by this measure.
     let asked = Asked::start(&["--slow-question", "0.000001"]);
-    asked.server.ask("check doc:plan viewer user:ann").exits(0);
+    asked.server.ask("check doc:salary viewer user:ann").exits(0);
     let of = |line: &str| serde_json::from_str::<Json>(line).expect("JSON");
     let check = of(&asked.server.logs("a slow question"));
     assert_eq!(check["method"], "Check");
-    assert_eq!(check["question"], "check doc:plan viewer user:ann", "as it can be asked again");
+    assert_eq!(check["question"], "check doc:salary viewer user:ann", "as it can be asked again");
     assert_eq!((&check["answer"], &check["revision"]), (&Json::from("allowed"), &Json::from(2)));
     assert!(check["fuel"].as_u64().is_some_and(|fuel| fuel > 0), "{check}");
     assert!(check["elapsed_ms"].is_u64() && check["waited_ms"].is_u64(), "{check}");
     let explanation = check["explanation"].as_str().expect("a tree");
-    assert!(explanation.starts_with("allowed doc:plan#viewer"), "{explanation}");
+    assert!(explanation.starts_with("allowed doc:salary#viewer"), "{explanation}");
     assert!(explanation.contains("  ") && explanation.contains("group:eng#member@user:ann"), "{explanation}");
     let work = check["work"].as_str().expect("counts");
     assert!(work.contains("doc#viewer ") && work.contains("group#member "), "{work}");
 
-    asked.server.ask("list-subjects doc:plan viewer user").exits(0);
+    asked.server.ask("list-subjects doc:salary viewer user").exits(0);
     let list = of(&asked.server.logs("a slow question"));
-    assert_eq!(list["question"], "list-subjects doc:plan viewer user");
+    assert_eq!(list["question"], "list-subjects doc:salary viewer user");
     assert!(list["work"].as_str().is_some_and(|work| work.contains("group#member")), "{list}");
     batch(&asked.server, 3);
     let batch = of(&asked.server.logs("a slow question"));
     assert_eq!((&batch["question"], batch["costliest_item"].is_u64()), (&Json::from("a batch of 3"), true));
 
     let quick = Asked::start(&["--slow-question", "0"]);
-    quick.server.ask("check doc:plan viewer user:ann").exits(0);
+    quick.server.ask("check doc:salary viewer user:ann").exits(0);
     quick.server.signal("TERM");
     let said = quick.server.logs_until("stopping");
     assert!(said.iter().all(|line| !line.contains("slow")), "{said:#?}");

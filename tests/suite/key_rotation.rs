@@ -63,7 +63,7 @@ fn a_token_of_a_file() {
     let grants = "ci default:read,write";
     fs::write(&tokens, format!("{old} {grants}\n")).expect("written");
     let server = Server::start(&record, &["--token-file", tokens.to_str().expect("UTF-8")]);
-    let holds = |token: &str| server.ask(&format!("tuple read doc --token {token}")).code == 0;
+    let holds = |token: &str| server.ask(&format!("store list --token {token}")).code == 0;
     assert!(holds(old) && !holds(new));
     fs::write(&tokens, format!("{old} {grants}\n{new} {grants}\n")).expect("written");
     until("the new one holds", || holds(new));

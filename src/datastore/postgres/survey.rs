@@ -293,9 +293,10 @@ pub async fn survey(settings: &PostgresSettings) -> Result<PostgresSurvey, Datas
             Ok(()) => talk.scalar(NEWEST).await,
             Err(why) => Err(why.clone()),
         },
-        notifications: if writes { talk.notifications(settings).await } else { Err(skipped()) },
-        // The last one, because one that waits for a standby in vain leaves the connection useless.
+        // The last ones, because a commit that waits for a standby in vain leaves the connection
+        // useless. To notify is to commit.
         commits: if writes { talk.commits().await } else { Err(skipped()) },
+        notifications: if writes { talk.notifications(settings).await } else { Err(skipped()) },
         server,
     };
     talk.end().await;
