@@ -45,6 +45,15 @@ impl Report {
         self
     }
 
+    /// Asserts that something was found, however the machine of the test fares with it.
+    #[track_caller]
+    fn mentions(&self, topic: &str, text: &str) -> &Self {
+        let said = |found: &&Json| found["finding"].as_str().is_some_and(|what| what.contains(text));
+        let found = self.findings.iter().filter(said).any(|found| found["topic"] == topic);
+        assert!(found, "nothing of {topic} with `{text}`: {:#?}", self.findings);
+        self
+    }
+
     /// Asserts that nothing is wrong, not even a little, but for what the machine of the test is to
     /// blame for: its disk, its load.
     #[track_caller]
@@ -116,15 +125,15 @@ fn a_file_that_a_server_has_is_looked_over_while_it_serves() {
         .has("connection", "ok", "a server has it")
         .has("tables", "ok", "version 3")
         .has("durability", "ok", "synchronous=FULL")
-        .has("latency", "ok", "median of 20")
-        .has("space", "ok", "free")
+        .mentions("latency", "median of 20")
+        .mentions("space", "free")
         .has("stores", "ok", "1 store, 0 tuples")
         .has("server", "ok", "it serves")
         .has("access", "ok", "may read store `default`");
     // With an endpoint alone only the server is asked.
     let asked = Report::of(&server.run(&["doctor", "--output", "json"]));
     assert!(asked.findings.iter().all(|found| found["of"].as_str().expect("a part").starts_with("server")));
-    asked.has("latency", "ok", "a round trip takes");
+    asked.mentions("latency", "a round trip takes");
 
     let absent = Report::of(&server.run(&["doctor", "--output", "json", "--store", "nowhere"]));
     absent.has("access", "warning", "`nowhere`");
@@ -226,12 +235,12 @@ fn a_database_in_order_and_its_replica() {
         .has("role", "ok", "a primary")
         .has("durability", "ok", "fsync and full_page_writes are on, synchronous_commit is on")
         .has("replication", "note", "no replica")
-        .has("latency", "ok", "median of 20")
-        .has("commit", "ok", "median of 5")
+        .mentions("latency", "median of 20")
+        .mentions("commit", "median of 5")
         .has("notifications", "ok", "arrived after")
         .has("clock", "ok", "this machine's")
         .has("connections", "ok", "a server opens up to 26")
-        .has("space", "note", "does not say")
+        .mentions("space", "does not say")
         .has("stores", "ok", "1 store, 0 tuples");
     assert_eq!(alone.code, 0);
 

@@ -208,7 +208,7 @@ fn a_cursor_key_on_sqlite() {
     let server = filled(&record);
     let before = Paging::begin(&server);
     assert_eq!(server.stop(), 0);
-    change("UPDATE database SET cursor_keys = randomblob(32) || cursor_keys;");
+    change("UPDATE database SET cursor_keys = CAST(randomblob(32) || cursor_keys AS BLOB);");
     let server = Server::start(&record, &[]);
     let after = Paging::begin(&server);
     assert_eq!((before.go_on(&server), after.go_on(&server)), (0, 0));

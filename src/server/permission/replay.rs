@@ -150,7 +150,12 @@ fn line(node: &ExplanationNode, redactor: Option<&Redactor>) -> String {
     };
     let goal = match (redactor, node.goal.split_once('#')) {
         (None, _) => node.goal.clone(),
-        (Some(redactor), Some((object, rule))) => format!("{}#{rule}", redactor.node(object)),
+        (Some(redactor), Some((object, rule))) => match rule.split_once('@') {
+            Some((rule, subject)) => {
+                format!("{}#{rule}@{}", redactor.node(object), redactor.node(subject))
+            }
+            None => format!("{}#{rule}", redactor.node(object)),
+        },
         (Some(redactor), None) => redactor.node(&node.goal),
     };
     let tuple = node.tuple.as_ref().map_or(String::new(), |tuple| format!(" {}", stored(tuple, redactor)));
