@@ -39,7 +39,8 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    // Boxed: it has many more settings than the others.
+    Serve(Box<serve::Serve>),
     Migrate(migrate::Migrate),
     Check(check::Check),
     Expand(expand::Expand),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,9 @@ use relata::proto::permission_service_client::PermissionServiceClient;
 use serde_json::Value as Json;
 
 use crate::program::{Record, Server};
+
+/// Of questions: more than a pipe and the queue hold together.
+const BATCHES: usize = 5;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const SCHEMA: &str = "model
@@ -135,7 +139,6 @@ fn each_answer_is_a_line_of_the_decision_log() {
     }
     assert_eq!(lines[0]["revision"], 2, "a schema and a write");
     // Nobody else may read who may do what.
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(asked.at("decisions")).expect("a file").permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
@@ -215,8 +218,6 @@ fn a_pipe_that_nobody_reads_harms_no_answer_and_what_is_left_out_is_counted() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
     assert!(made.success());
     let asked = Asked::start(&["--decision-log", pipe.to_str().expect("UTF-8")]);
-    // More than the pipe and the queue hold together.
-    const BATCHES: usize = 5;
     for _ in 0..BATCHES {
         let results = batch(&asked.server, 10_000);
         assert!(results.iter().all(|result| result.error.is_none()));

@@ -146,6 +146,21 @@ impl Server {
 
     /// Starts a server at an address and waits until it is ready.
     pub fn start_at(record: &Record, address: &str, arguments: &[&str]) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::attempt(record, address, arguments) {
+                Ok(server) => return server,
+                // A connection of another test has the port for its own end.
+                Err(said) if said.contains("already in use") && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err(said) => panic!("the server did not start: {said}"),
+            }
+        }
+    }
+
+    /// What it said where it did not start.
+    fn attempt(record: &Record, address: &str, arguments: &[&str]) -> Result<Self, String> {
         let mut command = relata();
         command
             .args(["serve", "--migrate", "--threads", "2", "--listen", address, "--datastore", &record.url])
@@ -155,20 +170,21 @@ impl Server {
         let mut child = command.spawn().expect("the program");
         let lines = lines_of(child.stdout.take().expect("a pipe"));
         let errors = lines_of(child.stderr.take().expect("a pipe"));
-        let first = lines.next(PATIENCE).unwrap_or_else(|| {
+        let Some(first) = lines.next(PATIENCE) else {
             let mut said = Vec::new();
             while let Some(line) = errors.next(Duration::from_millis(500)) {
                 said.push(line);
             }
-            panic!("the server did not start: {}", said.join("\n"))
-        });
+            child.wait().expect("an end");
+            return Err(said.join("\n"));
+        };
         let endpoint = first.strip_prefix("listening on ").unwrap_or_else(|| panic!("`{first}`")).to_owned();
         let mut announced = vec![first];
         // What follows was written at once with the first line.
         while let Some(line) = lines.next(Duration::from_millis(100)) {
             announced.push(line);
         }
-        Self { child, endpoint, announced, token: None, errors: Mutex::new(errors) }
+        Ok(Self { child, endpoint, announced, token: None, errors: Mutex::new(errors) })
     }
 
     /// The id of its process.

@@ -69,6 +69,7 @@ pub struct PostgresSurvey {
 
 /// What a server is.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct ServerFacts {
     /// Such as 150004.
     pub version_number: i64,

@@ -199,7 +199,7 @@ fn look(path: &Path) -> Result<Option<FileFacts>, DatastoreError> {
             connection.query_row(newest, [], |row| row.get(0)).map_err(|error| error.to_string())?;
         Ok(newest.map(|newest| newest.saturating_sub(machine_now().as_micros())))
     };
-    let reads = (0..READS).map(|_| {
+    let timed = (0..READS).map(|_| {
         let begun = Instant::now();
         number(&connection, foreign, []).map(|_| begun.elapsed())
     });
@@ -213,7 +213,7 @@ fn look(path: &Path) -> Result<Option<FileFacts>, DatastoreError> {
         journal_mode: connection
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
             .map_err(super::rows::failed)?,
-        reads: Samples::of(reads.collect::<Result<_, _>>()?),
+        reads: Samples::of(timed.collect::<Result<_, _>>()?),
         tables: Ok(TablesVersion { found: version, known: needed(), usable_from: usable_from() }),
         tuples: counts.as_ref().map(|counts| counts.iter().map(|(_, count)| count).sum()),
         stores: ready

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -188,10 +188,7 @@ impl Writer {
             if text.len() >= CHUNK_BYTES {
                 break;
             }
-            next = match self.waiting.try_recv() {
-                Ok(decision) => Some(decision),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = self.waiting.try_recv().ok();
         }
         (text, lines)
     }

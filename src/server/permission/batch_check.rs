@@ -33,7 +33,7 @@ pub(super) async fn batch_check(
     }
     let mut witness = Witness::begin(node, call, Matter::Batch { items: request.items.len() });
     // Reading the items takes them apart.
-    let items = witness.wants_items().then(|| request.items.clone()).unwrap_or_default();
+    let items = if witness.wants_items() { request.items.clone() } else { Vec::new() };
     let outcome = answer(node, call, request, &mut witness).await;
     match &outcome {
         Ok(answer) => witness.items(items, &answer.results),

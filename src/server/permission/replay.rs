@@ -105,10 +105,10 @@ fn done<T>(progress: Progress<Result<T, EngineError>>) -> Result<(), EngineError
 /// Runs a list again. It has no tree: what it looked at says it.
 fn run_out(list: impl FnOnce(&mut u64) -> Result<(), EngineError>) -> String {
     let mut fuel = u64::MAX;
-    list(&mut fuel).err().map_or_else(String::new, cut)
+    list(&mut fuel).err().as_ref().map_or_else(String::new, cut)
 }
 
-fn cut(error: EngineError) -> String {
+fn cut(error: &EngineError) -> String {
     match error {
         EngineError::LimitExceeded { .. } => format!("cut short: {error}; `work` is of that part"),
         EngineError::DepthExceeded { .. } | EngineError::Condition { .. } => "ends with an error".to_owned(),
@@ -120,7 +120,7 @@ fn explained<V: View>(scope: &Scope<'_, V>, explain: Explain, redactor: Option<&
     let mut fuel = u64::MAX;
     match explain.run(scope, &mut fuel) {
         Progress::Done(Ok(explanation)) => tree(&explanation, redactor),
-        Progress::Done(Err(error)) => cut(error),
+        Progress::Done(Err(error)) => cut(&error),
         Progress::Suspended => String::new(),
     }
 }

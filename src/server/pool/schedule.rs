@@ -51,7 +51,7 @@ pub enum Entered<W> {
 #[derive(Debug)]
 pub struct Schedule<J, W> {
     bounds: Bounds,
-    stores: HashMap<StoreId, Shelf<J, W>>,
+    stores: HashMap<StoreId, Row<J, W>>,
     /// Stores that have slices to run, in turn.
     ready: VecDeque<StoreId>,
     /// Stores of which somebody waits for a place, in turn.
@@ -61,17 +61,17 @@ pub struct Schedule<J, W> {
     under_way: usize,
     waiting: usize,
     /// How long a search of each kind usually holds its place.
-    usual: [Duration; 2],
+    usual: ByKind<Duration>,
     next: u64,
 }
 
 /// What there is of one store.
 #[derive(Debug)]
-struct Shelf<J, W> {
+struct Row<J, W> {
     lines: HashMap<Place, Queue<J, W>>,
     ready: VecDeque<Place>,
     eager: VecDeque<Place>,
-    under_way: [usize; 2],
+    under_way: ByKind<usize>,
     waiting: usize,
 }
 
@@ -91,13 +91,13 @@ struct Queue<J, W> {
     hold: Option<Duration>,
 }
 
-impl<J, W> Default for Shelf<J, W> {
+impl<J, W> Default for Row<J, W> {
     fn default() -> Self {
         Self {
             lines: HashMap::new(),
             ready: VecDeque::new(),
             eager: VecDeque::new(),
-            under_way: [0; 2],
+            under_way: ByKind::default(),
             waiting: 0,
         }
     }
@@ -141,11 +141,26 @@ impl<J, W> Queue<J, W> {
     }
 }
 
-/// Counts of a shelf are by kind.
-fn index(kind: Kind) -> usize {
-    match kind {
-        Kind::One => 0,
-        Kind::Many => 1,
+/// One for each kind of search.
+#[derive(Debug, Clone, Copy, Default)]
+struct ByKind<T> {
+    one: T,
+    many: T,
+}
+
+impl<T> ByKind<T> {
+    fn of(&self, kind: Kind) -> &T {
+        match kind {
+            Kind::One => &self.one,
+            Kind::Many => &self.many,
+        }
+    }
+
+    fn of_mut(&mut self, kind: Kind) -> &mut T {
+        match kind {
+            Kind::One => &mut self.one,
+            Kind::Many => &mut self.many,
+        }
     }
 }
 
@@ -165,7 +180,7 @@ impl<J, W> Schedule<J, W> {
             parked: BTreeMap::new(),
             under_way: 0,
             waiting: 0,
-            usual: [USUAL; 2],
+            usual: ByKind { one: USUAL, many: USUAL },
             next: 0,
         }
     }
@@ -201,7 +216,7 @@ impl<J, W> Schedule<J, W> {
     /// How long a search of a line usually holds its place.
     pub fn hold(&self, line: &Line) -> Duration {
         let seen = self.queue(line).and_then(|queue| queue.hold);
-        seen.unwrap_or(self.usual[index(line.place.kind)])
+        seen.unwrap_or(*self.usual.of(line.place.kind))
     }
 
     fn queue(&self, line: &Line) -> Option<&Queue<J, W>> {
@@ -209,8 +224,7 @@ impl<J, W> Schedule<J, W> {
     }
 
     fn has_room(&self, line: &Line) -> bool {
-        let first =
-            self.stores.get(&line.store).is_none_or(|shelf| shelf.under_way[index(line.place.kind)] == 0);
+        let first = self.stores.get(&line.store).is_none_or(|row| *row.under_way.of(line.place.kind) == 0);
         self.under_way < self.bounds.most && (first || self.under_way < self.bounds.usual)
     }
 
@@ -223,7 +237,7 @@ impl<J, W> Schedule<J, W> {
         if self.bounds.most == 0 {
             return Entered::Full(waiter);
         }
-        let mine = self.stores.get(&line.store).map_or(0, |shelf| shelf.waiting);
+        let mine = self.stores.get(&line.store).map_or(0, |row| row.waiting);
         if mine >= self.bounds.waiting_of_store {
             return Entered::Full(waiter);
         }
@@ -236,8 +250,8 @@ impl<J, W> Schedule<J, W> {
         }
         let ticket = self.wait_in(line, waiter, |queue| &mut queue.waiting);
         self.waiting += 1;
-        if let Some(shelf) = self.stores.get_mut(&line.store) {
-            shelf.waiting += 1;
+        if let Some(row) = self.stores.get_mut(&line.store) {
+            row.waiting += 1;
         }
         Entered::Waits { ticket, displaced }
     }
@@ -259,13 +273,13 @@ impl<J, W> Schedule<J, W> {
         pick: impl FnOnce(&mut Queue<J, W>) -> &mut VecDeque<(u64, W)>,
     ) -> u64 {
         let ticket = self.number();
-        let shelf = self.stores.entry(line.store).or_default();
-        if shelf.eager.is_empty() {
+        let row = self.stores.entry(line.store).or_default();
+        if row.eager.is_empty() {
             self.eager.push_back(line.store);
         }
-        let queue = shelf.lines.entry(line.place.clone()).or_default();
+        let queue = row.lines.entry(line.place.clone()).or_default();
         if !queue.is_eager() {
-            shelf.eager.push_back(line.place.clone());
+            row.eager.push_back(line.place.clone());
         }
         pick(queue).push_back((ticket, waiter));
         ticket
@@ -278,15 +292,15 @@ impl<J, W> Schedule<J, W> {
 
     fn begin(&mut self, line: &Line) {
         self.under_way += 1;
-        let shelf = self.stores.entry(line.store).or_default();
-        shelf.under_way[index(line.place.kind)] += 1;
-        shelf.lines.entry(line.place.clone()).or_default().under_way += 1;
+        let row = self.stores.entry(line.store).or_default();
+        *row.under_way.of_mut(line.place.kind) += 1;
+        row.lines.entry(line.place.clone()).or_default().under_way += 1;
     }
 
     /// The newest of the longest line of the store of which most wait, if that are more than `mine`
     /// and one: who floods makes room, and nobody else.
     fn push_out(&mut self, mine: usize) -> Option<W> {
-        let longest = self.stores.iter().max_by_key(|(_, shelf)| shelf.waiting)?;
+        let longest = self.stores.iter().max_by_key(|(_, row)| row.waiting)?;
         if longest.1.waiting <= mine + 1 {
             return None;
         }
@@ -298,10 +312,10 @@ impl<J, W> Schedule<J, W> {
 
     /// Gives up waiting. `None`: it is over already, one way or the other.
     pub fn leave(&mut self, line: &Line, ticket: u64) -> Option<W> {
-        let shelf = self.stores.get_mut(&line.store)?;
-        let queue = shelf.lines.get_mut(&line.place)?;
+        let row = self.stores.get_mut(&line.store)?;
+        let queue = row.lines.get_mut(&line.place)?;
         let left = if let Ok(at) = queue.waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket) {
-            shelf.waiting -= 1;
+            row.waiting -= 1;
             self.waiting -= 1;
             queue.waiting.remove(at)
         } else {
@@ -314,10 +328,10 @@ impl<J, W> Schedule<J, W> {
 
     /// Gives a place back that was held for so long.
     pub fn release(&mut self, line: &Line, held: Duration) {
-        let usual = &mut self.usual[index(line.place.kind)];
+        let usual = self.usual.of_mut(line.place.kind);
         *usual = blend(*usual, held);
-        if let Some(shelf) = self.stores.get_mut(&line.store)
-            && let Some(queue) = shelf.lines.get_mut(&line.place)
+        if let Some(row) = self.stores.get_mut(&line.store)
+            && let Some(queue) = row.lines.get_mut(&line.place)
         {
             queue.hold = Some(queue.hold.map_or(held, |usual| blend(usual, held)));
         }
@@ -326,10 +340,10 @@ impl<J, W> Schedule<J, W> {
 
     fn vacate(&mut self, line: &Line) {
         self.under_way = self.under_way.saturating_sub(1);
-        if let Some(shelf) = self.stores.get_mut(&line.store) {
-            let of_kind = &mut shelf.under_way[index(line.place.kind)];
+        if let Some(row) = self.stores.get_mut(&line.store) {
+            let of_kind = row.under_way.of_mut(line.place.kind);
             *of_kind = of_kind.saturating_sub(1);
-            if let Some(queue) = shelf.lines.get_mut(&line.place) {
+            if let Some(queue) = row.lines.get_mut(&line.place) {
                 queue.under_way = queue.under_way.saturating_sub(1);
             }
         }
@@ -341,22 +355,22 @@ impl<J, W> Schedule<J, W> {
         for _ in 0..self.eager.len() {
             let store = self.eager.pop_front()?;
             self.eager.push_back(store);
-            let places = self.stores.get(&store).map_or(0, |shelf| shelf.eager.len());
+            let places = self.stores.get(&store).map_or(0, |row| row.eager.len());
             for _ in 0..places {
-                let shelf = self.stores.get_mut(&store)?;
-                let place = shelf.eager.pop_front()?;
-                shelf.eager.push_back(place.clone());
+                let row = self.stores.get_mut(&store)?;
+                let place = row.eager.pop_front()?;
+                row.eager.push_back(place.clone());
                 let line = Line { store, place };
                 if !self.has_room(&line) {
                     continue;
                 }
-                let shelf = self.stores.get_mut(&store)?;
-                let queue = shelf.lines.get_mut(&line.place)?;
+                let row = self.stores.get_mut(&store)?;
+                let queue = row.lines.get_mut(&line.place)?;
                 let waiter = if let Some((_, waiter)) = queue.resuming.pop_front() {
                     waiter
                 } else {
                     let (_, waiter) = queue.waiting.pop_front()?;
-                    shelf.waiting -= 1;
+                    row.waiting -= 1;
                     self.waiting -= 1;
                     waiter
                 };
@@ -397,13 +411,13 @@ impl<J, W> Schedule<J, W> {
 
     /// A slice of a search under way that is to run, and how many it has had.
     pub fn push(&mut self, line: &Line, had: u32, job: J) {
-        let shelf = self.stores.entry(line.store).or_default();
-        if shelf.ready.is_empty() {
+        let row = self.stores.entry(line.store).or_default();
+        if row.ready.is_empty() {
             self.ready.push_back(line.store);
         }
-        let queue = shelf.lines.entry(line.place.clone()).or_default();
+        let queue = row.lines.entry(line.place.clone()).or_default();
         if !queue.has_slices() {
-            shelf.ready.push_back(line.place.clone());
+            row.ready.push_back(line.place.clone());
         }
         if had < FRESH_SLICES { queue.fresh.push_back(job) } else { queue.seasoned.push_back(job) }
     }
@@ -411,14 +425,14 @@ impl<J, W> Schedule<J, W> {
     /// The slice whose turn it is.
     pub fn pop(&mut self) -> Option<J> {
         let store = self.ready.pop_front()?;
-        let shelf = self.stores.get_mut(&store)?;
-        let place = shelf.ready.pop_front()?;
-        let queue = shelf.lines.get_mut(&place)?;
+        let row = self.stores.get_mut(&store)?;
+        let place = row.ready.pop_front()?;
+        let queue = row.lines.get_mut(&place)?;
         let job = queue.take();
         if queue.has_slices() {
-            shelf.ready.push_back(place.clone());
+            row.ready.push_back(place.clone());
         }
-        if !shelf.ready.is_empty() {
+        if !row.ready.is_empty() {
             self.ready.push_back(store);
         }
         self.tidy(&Line { store, place });
@@ -427,10 +441,10 @@ impl<J, W> Schedule<J, W> {
 
     /// Forgets everybody who waits.
     pub fn close(&mut self) {
-        for shelf in self.stores.values_mut() {
-            shelf.eager.clear();
-            shelf.waiting = 0;
-            for queue in shelf.lines.values_mut() {
+        for row in self.stores.values_mut() {
+            row.eager.clear();
+            row.waiting = 0;
+            for queue in row.lines.values_mut() {
                 queue.waiting.clear();
                 queue.resuming.clear();
             }
@@ -441,17 +455,17 @@ impl<J, W> Schedule<J, W> {
 
     /// Takes a line off the lists that it is no longer part of, and forgets it if it is empty.
     fn tidy(&mut self, line: &Line) {
-        let Some(shelf) = self.stores.get_mut(&line.store) else { return };
-        let Some(queue) = shelf.lines.get(&line.place) else { return };
-        if !queue.is_eager() && shelf.eager.contains(&line.place) {
-            shelf.eager.retain(|place| *place != line.place);
-            if shelf.eager.is_empty() {
+        let Some(row) = self.stores.get_mut(&line.store) else { return };
+        let Some(queue) = row.lines.get(&line.place) else { return };
+        if !queue.is_eager() && row.eager.contains(&line.place) {
+            row.eager.retain(|place| *place != line.place);
+            if row.eager.is_empty() {
                 self.eager.retain(|store| *store != line.store);
             }
         }
         if queue.is_idle() {
-            shelf.lines.remove(&line.place);
-            if shelf.lines.is_empty() {
+            row.lines.remove(&line.place);
+            if row.lines.is_empty() {
                 self.stores.remove(&line.store);
             }
         }

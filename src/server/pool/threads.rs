@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn soon() -> Deadline {
-        Deadline::within(Duration::from_secs(60))
+        Deadline::within(Duration::from_mins(1))
     }
 
     /// Keeps the only thread busy until the sender is used.

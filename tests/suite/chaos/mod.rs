@@ -63,7 +63,7 @@ impl Settings {
             kills: u32::try_from(kills).expect("not that many kills"),
             writers: 6,
             readers: 10,
-            pace: (Duration::from_millis(60), Duration::from_millis(12)),
+            pace: (Duration::from_millis(60), Duration::from_millis(8)),
             short: seconds.is_none(),
         }
     }

@@ -101,7 +101,7 @@ async fn bytes_of_requests_are_bounded() {
 async fn a_stream_that_waits_for_news_has_not_stalled() {
     let server = Running::sqlite(|config| {
         config.admission.reader_patience = Duration::from_millis(200);
-        config.watch_checkpoint = Duration::from_secs(3_600);
+        config.watch_checkpoint = Duration::from_hours(1);
     })
     .await;
     server.with_schema().await;

@@ -175,7 +175,7 @@ async fn a_store_that_does_not_fit_is_refused_and_harms_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_waits_for_memory_says_that_it_is_loading() {
     let place = Place::file();
-    let budget = two_stores(&place, 2_000, |_| {}).await;
+    let budget = two_stores(&place, 8_000, |_| {}).await;
     let server = place
         .serve(|config| {
             config.memory_budget = MemoryBudget::Bytes(budget);

@@ -148,10 +148,8 @@ fn the_program_says_what_is_wrong_with_an_address() {
 fn the_program_says_where_to_ask() {
     let record = Record::sqlite();
     let server = Server::start(&record, &["--operations-listen", "127.0.0.1:0"]);
-    let told = server.announced.iter().find_map(|line| line.strip_prefix("metrics on http://"));
-    let address = told.and_then(|told| told.strip_suffix("/metrics")).expect("an address").to_owned();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let exposition = runtime.block_on(super::scrape(address.parse().expect("an address")));
+    let exposition = runtime.block_on(super::scrape(server.operations()));
     assert!(exposition.find("relata_build_info", &[("version", env!("CARGO_PKG_VERSION"))]).is_some());
     assert_eq!(server.stop(), 0);
 }

@@ -181,9 +181,7 @@ impl Run {
 
 /// The sum of all series of a family.
 fn measured(server: &Server, family: &str) -> f64 {
-    let address = server.announced.iter().find_map(|line| line.strip_prefix("metrics on http://"));
-    let address = address.expect("metrics").trim_end_matches("/metrics");
-    let mut connection = TcpStream::connect(address).expect("metrics");
+    let mut connection = TcpStream::connect(server.operations()).expect("metrics");
     connection.write_all(b"GET /metrics HTTP/1.0\r\nHost: relata\r\n\r\n").expect("a request");
     let mut page = String::new();
     connection.read_to_string(&mut page).expect("a page");

@@ -87,9 +87,9 @@ fn values<'a>(values: impl Iterator<Item = (String, &'a Value)>) -> prost_types:
 }
 
 /// What the world's questions are asked with.
-pub fn context(world: &World) -> Option<prost_types::Struct> {
+pub fn context(world: &World) -> prost_types::Struct {
     let context = world.request_context();
-    Some(values(context.0.iter().map(|(name, value)| (name.to_string(), value))))
+    values(context.0.iter().map(|(name, value)| (name.clone(), value)))
 }
 
 /// A verdict in the words of the model.

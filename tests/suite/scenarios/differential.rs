@@ -170,7 +170,7 @@ impl Judge<'_> {
             object: object_text((userset.0, userset.1)),
             relation: relation_name(userset.2),
             subject: subject_text(subject),
-            context: context(self.world),
+            context: Some(context(self.world)),
             contextual_tuples: tuples(self.world, true),
             ..Default::default()
         };
@@ -204,7 +204,7 @@ impl Judge<'_> {
         let request = proto::BatchCheckRequest {
             store: self.store.clone(),
             items: items.collect(),
-            context: context(self.world),
+            context: Some(context(self.world)),
             contextual_tuples: tuples(self.world, true),
             ..Default::default()
         };
@@ -238,7 +238,7 @@ impl Judge<'_> {
             store: self.store.clone(),
             object: object_text(object),
             subject: subject_text(subject),
-            context: context(self.world),
+            context: Some(context(self.world)),
             contextual_tuples: tuples(self.world, true),
             ..Default::default()
         };
@@ -263,7 +263,7 @@ impl Judge<'_> {
             subject: subject_text(subject),
             relation: relation_name(name),
             object_type: type_name(object_type),
-            context: context(self.world),
+            context: Some(context(self.world)),
             contextual_tuples: tuples(self.world, true),
             page_size,
             ..Default::default()
@@ -350,7 +350,7 @@ impl Judge<'_> {
             relation: relation_name(userset.2),
             subject_type: type_name(subject_type),
             subject_relation: kind.map(relation_name).unwrap_or_default(),
-            context: context(self.world),
+            context: Some(context(self.world)),
             contextual_tuples: tuples(self.world, true),
             page_size,
             ..Default::default()

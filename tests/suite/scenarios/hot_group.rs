@@ -12,7 +12,6 @@
 //!
 //! `RELATA_HOT_GROUP_MEMBERS` and `RELATA_HOT_GROUP_CHECKS` make it smaller, for smaller machines.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -160,11 +159,6 @@ fn membership(writer: u64, member: u64) -> String {
 
 async fn connect(server: &Server) -> Channel {
     Endpoint::from_shared(server.endpoint.clone()).expect("an address").connect().await.expect("a server")
-}
-
-fn operations(server: &Server) -> SocketAddr {
-    let announced = server.announced.iter().find_map(|line| line.strip_prefix("metrics on http://"));
-    announced.expect("metrics").trim_end_matches("/metrics").parse().expect("an address")
 }
 
 /// Ticks so often a second, starting anew when it could not keep up.
@@ -333,7 +327,7 @@ struct Sample {
 }
 
 async fn sample(server: &Server) -> Sample {
-    let page = scrape(operations(server)).await;
+    let page = scrape(server.operations()).await;
     let bytes = |class| page.value("relata_memory_bytes", &[("class", class)]);
     let ids = |state| page.value("relata_memory_ids", &[("state", state)]);
     Sample {
@@ -348,7 +342,7 @@ async fn sample(server: &Server) -> Sample {
 
 /// How many revisions were published within a time of their commit, and how many in all.
 async fn published_within(server: &Server, seconds: &str) -> (f64, f64) {
-    let page = scrape(operations(server)).await;
+    let page = scrape(server.operations()).await;
     let bucket = page.value("relata_feed_publish_delay_seconds_bucket", &[("le", seconds)]);
     (bucket, page.value("relata_feed_publish_delay_seconds_count", &[]))
 }
@@ -373,7 +367,7 @@ async fn hot_group() {
 
     let begun = Instant::now();
     let server = Server::start(&record, &arguments);
-    while scrape(operations(&server)).await.find("relata_memory_stores_resident", &[]) != Some(1.0) {
+    while scrape(server.operations()).await.find("relata_memory_stores_resident", &[]) != Some(1.0) {
         assert!(begun.elapsed() < Duration::from_mins(10), "the store does not load");
         sleep(Duration::from_millis(50)).await;
     }
@@ -489,7 +483,7 @@ async fn hot_group() {
     );
 
     // Whoever goes leaves his id to whoever comes.
-    let last = scrape_until(operations(&server), "the ids", |page| {
+    let last = scrape_until(server.operations(), "the ids", |page| {
         let live = page.value("relata_memory_ids", &[("state", "live")]);
         (live - first.live).abs() < 0.5
     })

@@ -99,7 +99,7 @@ async fn one_batch_in_fifty_orders() {
                 let request = proto::BatchCheckRequest {
                     store: store.clone(),
                     items: items.collect(),
-                    context: context(&world),
+                    context: Some(context(&world)),
                     contextual_tuples: tuples(&world, true),
                     ..Default::default()
                 };

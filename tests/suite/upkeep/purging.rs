@@ -32,7 +32,7 @@ async fn a_purge_whose_server_is_killed_is_resumed(place: Place) {
         let request = proto::WriteRequest { store: large.clone(), updates, ..Default::default() };
         server.tuples().write(request).await.expect("written");
     }
-    let request = proto::DeleteStoreRequest { store: large.clone(), ..Default::default() };
+    let request = proto::DeleteStoreRequest { store: large.clone() };
     server.stores().delete_store(request).await.expect("deleted");
     server.stop().await;
     let counts = async || {

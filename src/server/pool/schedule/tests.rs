@@ -19,7 +19,9 @@ fn line(store: u128) -> Line {
 fn waits(schedule: &mut Names, line: &Line, name: &'static str) -> u64 {
     match schedule.enter(line, name) {
         Entered::Waits { ticket, displaced: None } => ticket,
-        entered => panic!("{name}: {entered:?}"),
+        entered @ (Entered::Under | Entered::Full(_) | Entered::Waits { .. }) => {
+            panic!("{name}: {entered:?}")
+        }
     }
 }
 
@@ -136,7 +138,7 @@ fn who_floods_makes_room_and_nobody_else() {
     assert!(matches!(schedule.enter(&line(1), "f5"), Entered::Full("f5")), "more than a store may have");
     let displaced = |entered| match entered {
         Entered::Waits { displaced, .. } => displaced,
-        entered => panic!("{entered:?}"),
+        entered @ (Entered::Under | Entered::Full(_)) => panic!("{entered:?}"),
     };
     assert_eq!(displaced(schedule.enter(&line(2), "polite")), Some("f4"));
     assert_eq!(displaced(schedule.enter(&line(3), "polite too")), Some("f3"));
