@@ -356,7 +356,8 @@ async fn databases_that_come_and_go_are_followed() {
         // Sometimes the next change comes before memory has followed the last one.
         if roll(3) > 0 {
             world.settled().await;
-            seen.insert(world.replica.published().expect("serving").write_id);
+            // A late answer of a database that is gone may silence it for a moment.
+            seen.insert(at_least(&world.replica, Revision::ZERO).await.write_id);
         }
     }
     world.settled().await;
