@@ -17,7 +17,7 @@ const SLOW_FLUSH: Duration = Duration::from_millis(50);
 #[must_use]
 pub fn judge(survey: &SqliteSurvey, expected: &Expectations) -> Vec<Finding> {
     let path = survey.path.display();
-    let version = Finding::ok(Topic::Version, format!("SQLite {}, built in", survey.library));
+    let version = Finding::ok(Topic::Version, format!("SQLite {}, built in", survey.sqlite_version));
     let mut findings = Vec::new();
     let file = match &survey.file {
         Ok(Some(file)) if file.ours => {

@@ -93,7 +93,7 @@ impl Call {
     }
 
     /// The store it may reach, as it is to be looked up.
-    pub fn store(&self) -> Result<&str, Error> {
+    pub fn store(&self) -> Result<&Arc<str>, Error> {
         self.scope.store()
     }
 

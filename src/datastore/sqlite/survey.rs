@@ -34,7 +34,7 @@ pub struct SqliteSurvey {
     /// The absolute path.
     pub path: PathBuf,
     /// The version of SQLite that is built in.
-    pub library: &'static str,
+    pub sqlite_version: &'static str,
     /// What the directory is on, and whether it can be written to.
     pub place: Place,
     /// The file; `None`: it does not exist.
@@ -105,7 +105,7 @@ pub fn survey(path: &Path) -> SqliteSurvey {
         directory,
     };
     let file = look(&path).map_err(|error| told(&error));
-    SqliteSurvey { path, library: rusqlite::version(), place, file }
+    SqliteSurvey { path, sqlite_version: rusqlite::version(), place, file }
 }
 
 /// An error with its causes, on one line.

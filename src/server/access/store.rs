@@ -5,6 +5,8 @@
 //! grants name: a caller learns nothing, not even by the time it takes, of a store they have no
 //! right on. A store that does not exist is refused to them like one that does.
 
+use std::sync::Arc;
+
 use super::grants::StoreName;
 use super::layer::Admitted;
 use super::methods::Needs;
@@ -16,15 +18,15 @@ use crate::server::store::DEFAULT;
 
 /// What a call may reach. Nothing but [`enter`] makes one.
 #[derive(Debug, Clone)]
-pub struct Scope(Option<String>);
+pub struct Scope(Option<Arc<str>>);
 
 impl Scope {
     /// The store, as it is to be looked up.
     ///
     /// # Errors
     /// A defect, if the method is not about one store.
-    pub fn store(&self) -> Result<&str, Error> {
-        self.0.as_deref().ok_or_else(|| defect("a method that names no store asks for one"))
+    pub fn store(&self) -> Result<&Arc<str>, Error> {
+        self.0.as_ref().ok_or_else(|| defect("a method that names no store asks for one"))
     }
 }
 
@@ -35,10 +37,10 @@ pub async fn enter(node: &Node, admitted: &Admitted, named: Option<&str>) -> Res
         (Needs::OnStore(wanted), Some(named)) => {
             let named = if named.is_empty() { DEFAULT } else { named };
             if admitted.caller.grants().on_all(wanted) {
-                return Ok(Scope(Some(named.to_owned())));
+                return Ok(Scope(Some(named.into())));
             }
             match granted(node, admitted, wanted, &StoreName::of(named)).await? {
-                Some(store) => Ok(Scope(Some(store.to_string()))),
+                Some(store) => Ok(Scope(Some(store.to_string().into()))),
                 None => Err(Error::Denied { wanted, store: Some(clip(named)) }),
             }
         }

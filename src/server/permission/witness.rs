@@ -82,14 +82,10 @@ impl Witness {
     /// Of a question that begins now.
     pub(super) fn begin(node: &Node, call: &Call, matter: Matter) -> Self {
         let journal = Some(node.journal()).filter(|journal| journal.is_wanted()).cloned();
-        let store = match journal {
-            Some(_) => call.store().map_or_else(|_| "".into(), Arc::from),
-            None => Arc::default(),
-        };
         Self {
             journal,
             method: call.method,
-            store,
+            store: call.store().cloned().unwrap_or_default(),
             principal: Arc::clone(&call.principal),
             trace: call.trace.clone(),
             matter,
