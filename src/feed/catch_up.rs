@@ -82,14 +82,21 @@ impl Shared {
     ) -> Result<Follower, FeedError> {
         let mut rewinds = 0;
         loop {
-            let broken = match self.advance(replica, &mut follower).await {
+            let breaks = replica.breaks();
+            let broken = match self.advance(replica, &mut follower, breaks).await {
                 Ok(true) => continue,
-                Ok(false) => {
-                    if !replica.is_serving() {
-                        // Rewound, or the database seemed to have another history and has not.
-                        replica.publish(follower.publish());
-                    }
+                // Where it does not serve it was rewound, or the database seemed to have another
+                // history and has not.
+                Ok(false) if replica.is_serving() || replica.publish(follower.publish(), breaks) => {
                     return Ok(follower);
+                }
+                // What the log said may be of the history that was left while it said so.
+                Ok(false) => {
+                    rewinds += 1;
+                    if rewinds > REWINDS {
+                        return Ok(follower);
+                    }
+                    continue;
                 }
                 Err(Stop::Failed(error)) if error.is_passing() => return Ok(follower),
                 Err(Stop::Failed(error)) => return Err(error),
@@ -155,8 +162,14 @@ impl Shared {
         }
     }
 
-    /// One read of the log. Returns whether there is more.
-    async fn advance(self: &Arc<Self>, replica: &Replica, follower: &mut Follower) -> Result<bool, Stop> {
+    /// One read of the log, to be shown if there was no break since so many. Returns whether there
+    /// is more.
+    async fn advance(
+        self: &Arc<Self>,
+        replica: &Replica,
+        follower: &mut Follower,
+        breaks: u64,
+    ) -> Result<bool, Stop> {
         let _turn = self.workers.acquire().await.map_err(|_| FeedError::ShuttingDown)?;
         let asked = Instant::now();
         let (entries, full) = self.source.continue_from(follower.store, follower.position).await?;
@@ -171,8 +184,7 @@ impl Shared {
             self.keep_within_budget(follower)?;
             // After a rewind nothing is shown before all of the new branch is there: it would be
             // older than what was shown already.
-            if replica.is_serving() {
-                replica.publish(follower.publish());
+            if replica.is_serving() && replica.publish(follower.publish(), breaks) {
                 self.count(&news);
             }
         }
@@ -198,12 +210,15 @@ impl Shared {
         if seat.not_before.is_some_and(|moment| Instant::now() < moment) {
             return;
         }
+        let breaks = replica.breaks();
         match self.read(replica.store()).await {
             Ok((mut follower, proved)) => {
                 *seat = Seat::default();
                 replica.prove(proved);
-                replica.publish(follower.publish());
-                tracing::info!(store = %replica.store(), revision = %follower.position.revision,
+                // If the database left its history once more meanwhile, whoever noticed has it
+                // looked at again.
+                let shown = replica.publish(follower.publish(), breaks);
+                tracing::info!(store = %replica.store(), revision = %follower.position.revision, shown,
                     "store loaded anew");
                 seat.follower = Some(follower);
             }

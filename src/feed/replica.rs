@@ -1,7 +1,7 @@
 //! A node's copy of one store, as requests use it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,7 @@ use super::published::{At, Published};
 use super::ring::Tags;
 use super::schemas::SchemaVersion;
 use super::shared::{Seat, Shared};
-use crate::datastore::SchemaId;
+use crate::datastore::{Head, SchemaId};
 use crate::revision::{Revision, StoreId};
 use crate::time::Timestamp;
 
@@ -48,6 +48,8 @@ pub struct Replica {
     lost: ArcSwap<Lost>,
     /// How often answers stopped: what was read before may be of a lost history.
     breaks: AtomicU64,
+    /// Held while `standing` and `breaks` change, so that nothing is published over a break.
+    changing: std::sync::Mutex<()>,
     feed: Weak<Shared>,
     /// When a request last asked for it, in milliseconds after the feed began.
     last_used: AtomicU64,
@@ -67,6 +69,7 @@ impl Replica {
             clock: Arc::clone(&feed.clock),
             lost: ArcSwap::default(),
             breaks: AtomicU64::new(0),
+            changing: std::sync::Mutex::default(),
             standing: ArcSwap::from_pointee(Standing::Serving(published)),
             proved: AtomicU64::new(0),
             epoch: proved,
@@ -86,7 +89,8 @@ impl Replica {
         let mut seat = self.seat.lock().await;
         self.touch();
         self.prove(proved);
-        self.publish(follower.publish());
+        // Nobody judges a store that is not in memory, so nothing broke while it was loaded.
+        let _ = self.publish(follower.publish(), self.breaks());
         *seat = Seat::taken(follower);
     }
 
@@ -243,6 +247,34 @@ impl Replica {
         Ok(At { revision, write_tag, schema, published, undone })
     }
 
+    /// The store exactly at a head that the database has named; waits for it until `deadline`.
+    /// What memory has beyond the head is taken back: it was read before or after the head, and
+    /// may be of a history that the database had left by then. `None`: memory has another write
+    /// there, or does not reach back to it, so the database is to be asked again.
+    ///
+    /// # Errors
+    /// Those of [`Replica::at_least`], and of reading the schema in force at the head.
+    pub async fn at_head(&self, head: &Head, deadline: Instant) -> Result<Option<At>, FeedError> {
+        let published = self.at_least(head.revision, deadline).await?;
+        let at = if published.revision == head.revision {
+            At::from(published)
+        } else {
+            match self.at(head.revision).await {
+                Ok(at) => at,
+                // Rewound, or loaded anew, or gone on by very much since.
+                Err(
+                    FeedError::Behind { .. }
+                    | FeedError::OutOfRange { .. }
+                    | FeedError::Evicted
+                    | FeedError::HistoryDiverged
+                    | FeedError::Reloading,
+                ) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        };
+        Ok((at.write_tag == head.write_id.tag()).then_some(at))
+    }
+
     /// A schema version by id, from memory or the database; `None`: the store has none of that id.
     ///
     /// # Errors
@@ -329,15 +361,24 @@ impl Replica {
         matches!(**self.standing.load(), Standing::Serving(_))
     }
 
-    /// Puts a state in the place of the last one, then wakes who waits for it.
-    pub(super) fn publish(&self, published: Arc<Published>) {
+    /// Puts a state in the place of the last one, then wakes who waits for it; `false` if answers
+    /// have stopped since `breaks` was read, which must be before the database was asked for
+    /// anything that is new in the state. Then it may be of the history that was left meanwhile.
+    #[must_use = "a state that is not published has to be compared with the database again"]
+    pub(super) fn publish(&self, published: Arc<Published>, breaks: u64) -> bool {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.breaks() != breaks {
+            return false;
+        }
         let revision = published.revision;
         self.standing.store(Arc::new(Standing::Serving(published)));
         self.newest.send_replace(revision);
+        true
     }
 
     /// Stops answering, and wakes who waits so that they hear why.
     pub(super) fn silence(&self, why: FeedError) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.breaks.fetch_add(1, Ordering::AcqRel);
         self.standing.store(Arc::new(Standing::Silent(why)));
         self.newest.send_modify(|_| {});

@@ -228,9 +228,22 @@ async fn exactly(
 }
 
 /// Everything acknowledged before the call: what the database says now, and then in memory. The
-/// question to the database starts after the call arrived.
+/// question to the database starts after the call arrived. Nothing beyond what the database says:
+/// of that, nobody knows yet whether it is still part of the history.
 pub async fn newest(node: &Node, call: &Call, replica: &Arc<Replica>) -> Result<At, Error> {
-    Ok(At::from(caught_up(node, call, replica).await?))
+    let deadline = call.deadline.early().into_std();
+    loop {
+        let (feed, memory) = (Arc::clone(node.feed()), Arc::clone(replica));
+        let asked = async move {
+            let head = feed.head(memory.store()).await?;
+            memory.at_head(&head, deadline).await
+        };
+        // Nothing if the history forked since the question, which is asked again. The deadline of
+        // the call ends it.
+        if let Some(at) = node.in_background(asked).await?? {
+            return Ok(at);
+        }
+    }
 }
 
 /// The history that the database has now, as far as it goes now, once memory has it.

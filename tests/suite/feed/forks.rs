@@ -148,6 +148,57 @@ async fn a_longer_history_is_noticed_although_the_store_is_idle() {
     world.feed.shutdown().await;
 }
 
+/// The log is read, the database is replaced, and that is noticed before the log has been applied.
+#[tokio::test]
+async fn what_was_read_before_the_fork_was_noticed_is_not_shown_after() {
+    let mut world = World::with(4, quick()).await;
+    let copy = world.copy();
+    world.record.write("+doc:1#owner@user:lost").await;
+    world.settled().await;
+    let late = world.faults.hold_next_log();
+    world.record.write("+doc:2#owner@user:lost").await;
+    soon(late.read.notified()).await;
+    world.replace(copy);
+    soon(async {
+        while !matches!(world.replica.published(), Err(FeedError::HistoryDiverged)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    // Whatever memory makes of the late answer, the next one finds it done.
+    let next = world.faults.hold_next_log();
+    late.go.notify_one();
+    soon(next.read.notified()).await;
+    let shown = world.replica.published().map(|published| published.revision);
+    assert!(matches!(shown, Err(FeedError::HistoryDiverged)), "{shown:?}");
+    next.go.notify_one();
+    world.settled().await;
+    assert_eq!(forks(&world.metrics), (1, 0));
+    world.feed.shutdown().await;
+}
+
+/// Memory went on since the head was read, perhaps by what is lost: the head is answered, and no
+/// more. A head of another history is not.
+#[tokio::test]
+async fn a_head_is_answered_without_what_came_after_it() {
+    let world = World::with(3, quick()).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let head = world.record.head().await;
+    let before = world.replica.at_head(&head, deadline).await.expect("an answer").expect("the head");
+    world.record.write("+doc:1#owner@user:later").await;
+    world.settled().await;
+    let at = world.replica.at_head(&head, deadline).await.expect("an answer").expect("the head");
+    assert_eq!((at.revision, at.write_tag), (head.revision, head.write_id.tag()));
+    let view = |at: &relata::feed::At| {
+        let schema = at.schema.clone().expect("a schema");
+        shown(&mut at.view(&schema, Timestamp::from_micros(0)))
+    };
+    assert_eq!(view(&at), view(&before));
+    let other = relata::datastore::Head { write_id: WriteId::fresh(), ..head };
+    assert!(world.replica.at_head(&other, deadline).await.expect("an answer").is_none());
+    world.feed.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_fork_older_than_the_ring_is_loaded_anew() {
     let settings = FeedSettings { ring_changes: 3, reach_changes: 3, reach_time: Duration::ZERO, ..quick() };

@@ -141,6 +141,7 @@ impl Record {
             hide_revision: AtomicU64::new(0),
             pages: AtomicU64::new(0),
             hold: Mutex::new(None),
+            hold_log: Mutex::new(None),
             next: Mutex::new(None),
             stuck: Mutex::new(None),
             deaf: AtomicBool::new(false),
@@ -257,6 +258,7 @@ pub struct Faults {
     /// Pages of tuples read.
     pub pages: AtomicU64,
     hold: Mutex<Option<Arc<HeldBack>>>,
+    hold_log: Mutex<Option<Arc<HeldBack>>>,
     /// The log of this store cannot be read to the end.
     pub stuck: Mutex<Option<StoreId>>,
     /// Hints are said not to arrive.
@@ -282,6 +284,13 @@ impl Faults {
     pub fn hold_next_heads(&self) -> Arc<HeldBack> {
         let held_back = Arc::new(HeldBack::default());
         *self.hold.lock().unwrap() = Some(Arc::clone(&held_back));
+        held_back
+    }
+
+    /// The next part of the log is read at once but answered only when told.
+    pub fn hold_next_log(&self) -> Arc<HeldBack> {
+        let held_back = Arc::new(HeldBack::default());
+        *self.hold_log.lock().unwrap() = Some(Arc::clone(&held_back));
         held_back
     }
 
@@ -402,6 +411,11 @@ impl Datastore for Faults {
         if entries.last().is_some_and(|last| hidden > 0 && last.revision.0 > hidden) {
             self.hide_revision.store(0, Ordering::SeqCst);
             entries.retain(|entry| entry.revision.0 != hidden);
+        }
+        let held_back = self.hold_log.lock().unwrap().take();
+        if let Some(held_back) = held_back {
+            held_back.read.notify_one();
+            held_back.go.notified().await;
         }
         Ok(entries)
     }
