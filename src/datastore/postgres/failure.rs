@@ -58,6 +58,28 @@ impl Failure {
 }
 
 impl Failure {
+    /// Whether the server itself says of a statement that it failed. Whatever else went wrong, the
+    /// statement may have taken effect.
+    pub(super) fn is_verdict(&self) -> bool {
+        match self {
+            Self::Transient(error) | Self::Tables(error) | Self::Prepared(error) | Self::Statement(error) => {
+                matches!(error, sqlx::Error::Database(_))
+            }
+            Self::Connection(_)
+            | Self::TimedOut(_)
+            | Self::ReadOnly
+            | Self::Busy(_)
+            | Self::Closed
+            | Self::InDoubt(..)
+            | Self::Judged(_) => false,
+        }
+    }
+
+    /// What it means that COMMIT failed so.
+    pub(super) fn of_commit(self) -> Self {
+        if self.is_verdict() { self } else { DatastoreError::OutcomeUnknown(self.into()).into() }
+    }
+
     /// A connection that cannot be opened: whatever the server's reason, nothing was asked yet.
     pub(super) fn from_connecting(error: sqlx::Error) -> Self {
         Self::Connection(error)
@@ -105,5 +127,58 @@ impl From<Failure> for DatastoreError {
             | Failure::ReadOnly
             | Failure::Transient(_) => Self::Unavailable(failure.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("a constraint is violated")]
+    struct Refused;
+
+    impl DatabaseError for Refused {
+        fn message(&self) -> &'static str {
+            "a constraint is violated"
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    /// A commit that was not refused by the server may have happened, and is not to be made again.
+    #[test]
+    fn a_commit_is_in_doubt_unless_the_server_refused_it() {
+        let in_doubt = |failure: Failure| {
+            matches!(failure.of_commit(), Failure::Judged(DatastoreError::OutcomeUnknown(_)))
+        };
+        let io = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        for error in [
+            sqlx::Error::Io(io),
+            sqlx::Error::Protocol("torn".to_owned()),
+            sqlx::Error::WorkerCrashed,
+            sqlx::Error::RowNotFound,
+            sqlx::Error::Decode("an answer of another kind".into()),
+        ] {
+            let told = error.to_string();
+            assert!(in_doubt(error.into()), "{told}");
+        }
+        assert!(in_doubt(Failure::TimedOut(Duration::from_secs(1))));
+        let refused = sqlx::Error::Database(Box::new(Refused));
+        assert!(!in_doubt(refused.into()));
     }
 }

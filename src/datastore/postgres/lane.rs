@@ -312,17 +312,12 @@ impl Session {
         Ok(rows)
     }
 
-    /// Ends a transaction with effect. If the connection is lost meanwhile, the outcome is unknown.
+    /// Ends a transaction with effect. Unless the server says that it failed, the outcome of a
+    /// failure is unknown.
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
         self.in_transaction = false;
         self.step("db.transaction.commit");
-        match self.script("COMMIT".to_owned()).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_of_connection() => {
-                Err(DatastoreError::OutcomeUnknown(failure.into()).into())
-            }
-            Err(failure) => Err(failure),
-        }
+        self.script("COMMIT".to_owned()).await.map(drop).map_err(Failure::of_commit)
     }
 
     /// Ends a transaction without effect.
