@@ -143,6 +143,34 @@ fn each_answer_is_a_line_of_the_decision_log() {
     assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
 
+/// What no store can be called is refused before anything keeps it.
+#[test]
+fn a_name_without_end_takes_no_room() {
+    let asked = Asked::start(&["--decision-log", "DIR/decisions", "--slow-question", "0.000001"]);
+    let endpoint = asked.server.endpoint.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut client = PermissionServiceClient::connect(endpoint).await.expect("a connection");
+        for store in ["s".repeat(1 << 20), "no such store".to_owned()] {
+            let request = proto::CheckRequest {
+                store,
+                object: "doc:salary".to_owned(),
+                relation: "viewer".to_owned(),
+                subject: "user:ann".to_owned(),
+                ..Default::default()
+            };
+            let status = client.check(request).await.expect_err("no store has such a name");
+            assert_eq!(status.code(), tonic::Code::NotFound, "{status:?}");
+            assert!(status.message().len() < 200, "{}", status.message());
+        }
+    });
+    asked.server.ask("check doc:salary viewer user:ann").exits(0);
+    lines(&asked.at("decisions"), 1);
+    let text = fs::read_to_string(asked.at("decisions")).expect("readable");
+    assert!(text.lines().all(|line| line.len() < 2 << 10), "{} bytes in all", text.len());
+    assert_eq!(asked.server.stop(), 0);
+}
+
 #[test]
 fn a_redacted_log_names_nobody_and_can_be_joined() {
     let asked = Asked::start(&[

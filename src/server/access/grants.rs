@@ -33,6 +33,12 @@ impl StoreName {
             Err(_) => Self::Name(text.into()),
         }
     }
+
+    /// Whether there can be a store that a text means: it is an id in any spelling, or a name.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        is_store(text) || uuid::Uuid::try_parse(text).is_ok()
+    }
 }
 
 impl fmt::Display for StoreName {
@@ -104,7 +110,8 @@ impl FromStr for Grant {
 /// Whether a store can have this name or id.
 pub fn is_store(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !text.is_empty() && text.chars().count() <= MAX_STORE_NAME_CHARS && text.chars().all(allowed)
+    // What is allowed has one byte for each character.
+    !text.is_empty() && text.len() <= MAX_STORE_NAME_CHARS && text.chars().all(allowed)
 }
 
 impl fmt::Display for Grant {

@@ -37,7 +37,12 @@ pub async fn enter(node: &Node, admitted: &Admitted, named: Option<&str>) -> Res
         (Needs::OnStore(wanted), Some(named)) => {
             let named = if named.is_empty() { DEFAULT } else { named };
             if admitted.caller.grants().on_all(wanted) {
-                return Ok(Scope(Some(named.into())));
+                // Whatever follows keeps the text, the journal's queue among it, so it must be short.
+                return if StoreName::is_one(named) {
+                    Ok(Scope(Some(named.into())))
+                } else {
+                    Err(Error::StoreNotFound { store: clip(named) })
+                };
             }
             match granted(node, admitted, wanted, &StoreName::of(named)).await? {
                 Some(store) => Ok(Scope(Some(store.to_string().into()))),

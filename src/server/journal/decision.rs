@@ -122,6 +122,11 @@ impl Matter {
     }
 }
 
+/// A text that is shared, of a length that can be written.
+pub(super) fn cut(text: Arc<str>) -> Arc<str> {
+    if text.len() <= MAX_TEXT_BYTES { text } else { clipped(&text).into() }
+}
+
 /// A text of the caller's, of a length that can be written.
 fn clipped(text: &str) -> String {
     if text.len() <= MAX_TEXT_BYTES {
@@ -175,6 +180,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// The same with texts that are as long as ids can be at most: it may wait, with many others.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self { matter: self.matter.bounded(), store: cut(self.store), ..self }
+    }
+
     /// The line, without its end.
     #[must_use]
     pub fn line(&self, redactor: Option<&Redactor>) -> Value {
@@ -270,5 +281,7 @@ mod tests {
             object.len()
         );
         assert_eq!(subject, "user:ann");
+        let long = Decision { store: "s".repeat(1 << 20).into(), ..decision() };
+        assert!(long.bounded().line(None).to_string().len() < 2 * MAX_TEXT_BYTES);
     }
 }

@@ -98,8 +98,7 @@ impl DecisionLog {
 
     /// Takes an answer, or leaves it out when too many wait.
     pub fn take(&self, decision: Decision) {
-        let bounded = Decision { matter: decision.matter.bounded(), ..decision };
-        if self.queue.try_send(bounded).is_err() {
+        if self.queue.try_send(decision.bounded()).is_err() {
             self.shared.lose(1);
         }
     }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::JournalError;
-use super::decision::Matter;
+use super::decision::{Matter, cut};
 use super::redact::Redactor;
 use crate::metrics::Metrics;
 use crate::revision::Revision;
@@ -184,7 +184,7 @@ fn write(question: &SlowQuestion, outline: &Outline, redactor: Option<&Redactor>
     let (costliest, costliest_fuel) = question.costliest.unzip();
     tracing::warn!(
         method = question.method,
-        store = &*question.store,
+        store = &*cut(Arc::clone(&question.store)),
         principal,
         trace = question.trace.as_deref(),
         question = question.matter.question(redactor),
