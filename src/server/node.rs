@@ -69,7 +69,8 @@ impl Node {
         let identity = datastore.identity().await?;
         let keys = match &config.access {
             Access::Guarded(credentials) if credentials.api_keys => {
-                let bound = config.allow_stale.unwrap_or(config.feed.max_staleness);
+                // Not `allow_stale`: that is for answers, and a key may do more than ask.
+                let bound = config.feed.max_staleness;
                 Some(KeyRing::follow(Arc::clone(&datastore), bound).await?)
             }
             Access::Guarded(_) | Access::OpenOnLoopback | Access::Insecure => None,

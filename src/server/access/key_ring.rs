@@ -7,7 +7,7 @@
 //!
 //! A node that has not reached the record for `max_staleness` cannot know what has been revoked.
 //! It then refuses every key, with `KEYS_STALE`: a key does not outlive its revocation on a node
-//! that is cut off.
+//! that is cut off, however old its answers may be by `allow_stale`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

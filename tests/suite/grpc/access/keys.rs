@@ -8,8 +8,9 @@ use relata::proto::update::Operation;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
-use super::{Guarded, ROOT, on_both_guarded, parse, unauthenticated};
-use crate::grpc::{SCHEMA, refused, update};
+use super::{Guarded, ROOT, credentials, on_both_guarded, parse, unauthenticated};
+use crate::faults::{Cut, Gate, Proxy};
+use crate::grpc::{Running, SCHEMA, reason, refused, update};
 use crate::postgres_server;
 
 /// Longer than any server may take to notice, on any machine that runs tests.
@@ -221,5 +222,39 @@ async fn a_token_file_is_read_again_when_it_changes() {
     std::fs::write(&file, format!("{ROOT} root\n")).expect("a file");
     until(Code::Unauthenticated).await;
     guarded.get_store(ROOT, "").await.expect("whoever stays in the file stays known");
+    guarded.stop().await;
+}
+
+/// Old answers may be allowed for long; a key that could have been revoked is not taken for longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_cut_off_takes_no_key_however_old_its_answers_may_be() {
+    let url = tokio::task::spawn_blocking(postgres_server::fresh_database).await.expect("a cluster");
+    let Some(url) = url else { return };
+    let (proxy, url) = Proxy::before_database(&url);
+    let (tokens, access) = credentials();
+    let server = Running::on_url(&url, |config| {
+        config.access = access;
+        config.feed.max_staleness = Duration::from_millis(1_500);
+        config.allow_stale = Some(Duration::from_hours(1));
+    })
+    .await;
+    let guarded = Guarded { server, tokens };
+    let (_, key) = guarded.key("ci", "*:admin").await;
+    guarded.get_store(&key, "default").await.expect("a key that holds");
+    proxy.gate(Gate::Refuse);
+    proxy.cut_all(Cut::Reset);
+    let refused = timeout(PATIENCE, async {
+        loop {
+            if let Err(status) = guarded.get_store(&key, "default").await
+                && reason(&status) == "KEYS_STALE"
+            {
+                return status;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert_eq!(refused.await.expect("in time").code(), Code::Unavailable);
+    let status = guarded.get_store(ROOT, "default").await.expect_err("no database");
+    assert_eq!(reason(&status), "DATABASE_UNAVAILABLE", "tokens of a file go on");
     guarded.stop().await;
 }
