@@ -1,6 +1,6 @@
 //! Who makes a call.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -21,7 +21,8 @@ pub struct Principal {
     grants: Grants,
     expires_at: Option<Timestamp>,
     withdrawn: watch::Sender<bool>,
-    account: Account,
+    /// Once something was taken up in this name.
+    account: OnceLock<Arc<Account>>,
 }
 
 impl Principal {
@@ -30,7 +31,7 @@ impl Principal {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, grants: Grants) -> Self {
         let withdrawn = watch::Sender::new(false);
-        Self { name: name.into(), grants, expires_at: None, withdrawn, account: Account::default() }
+        Self { name: name.into(), grants, expires_at: None, withdrawn, account: OnceLock::new() }
     }
 
     /// Whoever can connect, where no credentials are asked for. The name is empty.
@@ -58,10 +59,9 @@ impl Principal {
         &self.grants
     }
 
-    /// What their calls take up.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
+    /// What the calls of everybody of this name take up, found once.
+    pub fn account(&self, find: impl FnOnce(&Arc<str>) -> Arc<Account>) -> &Arc<Account> {
+        self.account.get_or_init(|| find(&self.name))
     }
 
     /// When the credential ends by itself.

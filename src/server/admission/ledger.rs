@@ -3,9 +3,13 @@
 //! A caller gets no more than four times what is still free: alone, four fifths of everything, and
 //! less the more others take. So one caller can never take up all there is, and no share is
 //! kept for callers who are not there.
+//!
+//! A caller is a name: whoever has ten keys of one name, or gets a new token every minute, has one
+//! share.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::config::AdmissionLimits;
@@ -30,11 +34,33 @@ impl Account {
     }
 }
 
+/// Accounts by the names of their callers, as long as anybody has them.
+#[derive(Debug, Default)]
+struct Accounts(HashMap<Arc<str>, Weak<Account>>);
+
+impl Accounts {
+    fn find(&mut self, name: &Arc<str>) -> Arc<Account> {
+        if let Some(account) = self.0.get(name).and_then(Weak::upgrade) {
+            return account;
+        }
+        // Names that nobody has any more go when there is no room, so there are at most about twice
+        // as many as callers.
+        if self.0.len() == self.0.capacity() {
+            self.0.retain(|_, account| account.strong_count() > 0);
+            self.0.reserve(self.0.len().max(16));
+        }
+        let account = Arc::default();
+        self.0.insert(Arc::clone(name), Arc::downgrade(&account));
+        account
+    }
+}
+
 /// What all calls take up, and how much that may be.
 #[derive(Debug)]
 pub struct Ledger {
     limits: AdmissionLimits,
     total: Account,
+    accounts: Mutex<Accounts>,
     metrics: Arc<Metrics>,
 }
 
@@ -42,7 +68,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct Held {
     ledger: Arc<Ledger>,
-    caller: Arc<Principal>,
+    account: Arc<Account>,
     resource: Resource,
     amount: AtomicUsize,
 }
@@ -51,7 +77,8 @@ impl Ledger {
     /// Nothing is taken up.
     #[must_use]
     pub fn new(limits: AdmissionLimits, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { limits, total: Account::default(), metrics })
+        let (total, accounts) = (Account::default(), Mutex::default());
+        Arc::new(Self { limits, total, accounts, metrics })
     }
 
     /// The bounds.
@@ -83,14 +110,24 @@ impl Ledger {
         resource: Resource,
         amount: usize,
     ) -> Result<Held, Error> {
-        let held = Held {
-            ledger: Arc::clone(self),
-            caller: Arc::clone(caller),
-            resource,
-            amount: AtomicUsize::new(0),
-        };
+        self.take_in(Arc::clone(self.account(caller)), resource, amount)
+    }
+
+    fn take_in(
+        self: &Arc<Self>,
+        account: Arc<Account>,
+        resource: Resource,
+        amount: usize,
+    ) -> Result<Held, Error> {
+        let held = Held { ledger: Arc::clone(self), account, resource, amount: AtomicUsize::new(0) };
         held.more(amount)?;
         Ok(held)
+    }
+
+    /// The account of a caller's name. It is looked up at the first call of a credential only.
+    fn account<'a>(&self, caller: &'a Principal) -> &'a Arc<Account> {
+        // A lock poisoned by a panic still guards a map that can be read.
+        caller.account(|name| self.accounts.lock().unwrap_or_else(PoisonError::into_inner).find(name))
     }
 
     /// A refusal, counted.
@@ -110,8 +147,8 @@ impl Ledger {
 impl Held {
     /// Takes up more for the same call, if there is so much.
     pub fn more(&self, amount: usize) -> Result<(), Error> {
-        let Self { ledger, caller, resource, .. } = self;
-        let (total, mine) = (ledger.total.of(*resource), caller.account().of(*resource));
+        let Self { ledger, account, resource, .. } = self;
+        let (total, mine) = (ledger.total.of(*resource), account.of(*resource));
         let all = total.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
         let own = mine.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
         let free = ledger.limit(*resource).checked_sub(all);
@@ -127,10 +164,10 @@ impl Held {
 
     /// Gives some of it back.
     pub fn less(&self, amount: usize) {
-        let Self { ledger, caller, resource, .. } = self;
+        let Self { ledger, account, resource, .. } = self;
         self.amount.fetch_sub(amount, Ordering::Relaxed);
         ledger.total.of(*resource).fetch_sub(amount, Ordering::Relaxed);
-        caller.account().of(*resource).fetch_sub(amount, Ordering::Relaxed);
+        account.of(*resource).fetch_sub(amount, Ordering::Relaxed);
         ledger.show(*resource, 0, amount);
     }
 }
@@ -176,6 +213,25 @@ mod tests {
     }
 
     #[test]
+    fn ten_keys_of_one_name_have_one_share() {
+        let ledger = ledger(100);
+        let keys: Vec<_> = (0..10).map(|_| caller("key:ci")).collect();
+        let held: Vec<_> = keys.iter().flat_map(|key| as_many_as_possible(&ledger, key)).collect();
+        assert_eq!(held.len(), 80, "four fifths");
+        drop((held, keys));
+        assert_eq!(as_many_as_possible(&ledger, &caller("key:ci")).len(), 80, "all of it again");
+    }
+
+    #[test]
+    fn names_that_nobody_has_are_forgotten() {
+        let ledger = ledger(100);
+        for index in 0..1_000 {
+            ledger.take(&caller(&index.to_string()), Resource::Calls, 1).expect("room");
+        }
+        assert!(ledger.accounts.lock().expect("a lock").0.len() < 100);
+    }
+
+    #[test]
     fn everything_is_given_back() {
         let ledger = ledger(10);
         let ann = caller("ann");
@@ -189,7 +245,7 @@ mod tests {
         drop(bytes);
         assert_eq!(shown(), 0);
         assert_eq!(ledger.total.of(Resource::Bytes).load(Ordering::Relaxed), 0);
-        assert_eq!(ann.account().of(Resource::Bytes).load(Ordering::Relaxed), 0);
+        assert_eq!(ledger.account(&ann).of(Resource::Bytes).load(Ordering::Relaxed), 0);
     }
 
     #[test]
