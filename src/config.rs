@@ -341,14 +341,17 @@ impl Default for Config {
     }
 }
 
-/// What may be under way at once on one node, health excepted. More is refused with `OVERLOADED`.
-/// No caller gets more than four fifths of any of it.
+/// What may be under way at once on one node; that health is asked for once is never refused. More
+/// is refused with `OVERLOADED`. No caller gets more than four fifths of any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdmissionLimits {
     /// Calls with one answer. Default 4,096.
     pub calls: usize,
     /// Calls with a stream of answers, `Watch` among them. Default 10,000.
     pub streams: usize,
+    /// Streams that ask for no credential, which are those of who watches health; sixteen of one
+    /// connection. Default 1,000, and never more than a tenth of the connections.
+    pub anonymous_streams: usize,
     /// Bytes of requests under way, and of answers that their readers have not taken. Default
     /// 256 MiB.
     pub bytes: usize,
@@ -365,6 +368,7 @@ impl Default for AdmissionLimits {
         Self {
             calls: 4_096,
             streams: 10_000,
+            anonymous_streams: 1_000,
             bytes: 256 << 20,
             lag: Duration::from_millis(250),
             reader_patience: Duration::from_mins(1),

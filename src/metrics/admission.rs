@@ -11,6 +11,8 @@ labels! {
         Calls = "calls",
         /// Calls with a stream of answers that have not ended.
         Streams = "streams",
+        /// Streams that ask for no credential, which are those of health.
+        Anonymous = "anonymous_streams",
         /// Bytes of requests under way and of answers not taken by their readers.
         Bytes = "bytes",
         /// Time of a thread that serves.

@@ -15,13 +15,28 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::accept::Slot;
+use super::admission::Account;
 use super::tls::{ClientCertificate, Vouched};
 
 /// What every HTTP/2 connection of a client begins with (RFC 9113 §3.4), in bytes.
 const PREFACE_BYTES: usize = 24;
 
+/// What the calls of one connection have shown of who is at the other end.
+#[derive(Debug, Default)]
+pub struct Standing {
+    account: Arc<Account>,
+}
+
+impl Standing {
+    /// What streams that ask for no credential take up on this connection.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+}
+
 /// Who is at the other end. Every request carries it as an extension.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Peer {
     /// Somebody on the network.
     Network {
@@ -30,6 +45,8 @@ pub enum Peer {
         /// The certificate shown in the handshake, which holds under the authorities of this
         /// server; `None` without mTLS.
         certificate: Option<Arc<ClientCertificate>>,
+        /// The same of all requests of the connection.
+        standing: Arc<Standing>,
     },
     /// This process itself: see [`super::Inside`].
     Inside,
@@ -61,7 +78,8 @@ struct Opening {
 impl Connection {
     /// Without encryption.
     pub fn plain(stream: TcpStream, slot: Slot, patience: Duration) -> Self {
-        let peer = Peer::Network { address: stream.peer_addr().ok(), certificate: None };
+        let peer =
+            Peer::Network { address: stream.peer_addr().ok(), certificate: None, standing: Arc::default() };
         Self::open(Transport::Plain(stream), peer, None, Some(slot), Some(patience))
     }
 
@@ -75,6 +93,7 @@ impl Connection {
         let peer = Peer::Network {
             address: stream.get_ref().0.peer_addr().ok(),
             certificate: vouched.as_ref().map(|vouched| Arc::clone(vouched.certificate())),
+            standing: Arc::default(),
         };
         let transport = Transport::Tls(Box::new(stream));
         Self::open(transport, peer, vouched.map(Box::new), Some(slot), Some(patience))

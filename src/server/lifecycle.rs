@@ -54,7 +54,7 @@ use super::tls::{self, TlsError};
 use super::traces::{Exporter, TracesError};
 use super::tuple::Tuples;
 use super::{health, refusals, vocabulary};
-use crate::config::{Access, Config, DatastoreConfig, Migration};
+use crate::config::{Access, AdmissionLimits, Config, DatastoreConfig, Migration};
 use crate::datastore::postgres::Postgres;
 use crate::datastore::sqlite::Sqlite;
 use crate::datastore::traced::Traced;
@@ -70,6 +70,9 @@ use crate::trace::Tracer;
 
 /// Connections that wait to be accepted, per shard.
 const BACKLOG: u32 = 1_024;
+
+/// Longest request about health, in bytes.
+const MAX_HEALTH_REQUEST_BYTES: usize = 4 << 10;
 
 /// Why a server did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -290,7 +293,7 @@ async fn serve(
     let routes = routes(&node, &reporter)?;
     let judging = tokio::spawn(health::follow(Arc::clone(&node), reporter.clone(), readiness.clone()));
 
-    let ledger = Ledger::new(node.config().admission, Arc::clone(&metrics));
+    let ledger = Ledger::new(admission_limits(node.config()), Arc::clone(&metrics));
     let readers = Readers::new(node.config().admission.reader_patience, Arc::clone(&metrics));
     let mut following = JoinSet::new();
     following.spawn(Arc::clone(&readers).follow());
@@ -339,6 +342,15 @@ async fn serve(
     outcome
 }
 
+/// The bounds of the settings. Whoever shows no credential may not have a large part of the
+/// connections by holding streams open.
+fn admission_limits(config: &Config) -> AdmissionLimits {
+    const FEWEST: usize = 16;
+    let most = (config.max_connections / 10).max(FEWEST);
+    let anonymous_streams = config.admission.anonymous_streams.min(most);
+    AdmissionLimits { anonymous_streams, ..config.admission }
+}
+
 /// All services: ours, health, and reflection in both versions that clients ask for.
 pub fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, RunError> {
     let limit = node.config().limits.message_bytes;
@@ -347,7 +359,9 @@ pub fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, Run
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+    // Anybody may ask, so nothing long is read: a request names a service.
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
+        .max_decoding_message_size(MAX_HEALTH_REQUEST_BYTES);
     Ok(Routes::new(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

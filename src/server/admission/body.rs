@@ -149,6 +149,32 @@ impl HttpBody for Shared {
     }
 }
 
+/// An answer to somebody unknown, which holds a place until it is over.
+pub(super) struct Placed {
+    pub(super) body: Body,
+    pub(super) _place: Held,
+}
+
+impl HttpBody for Placed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// An answer on its way that nobody but its reader ends.
 pub(super) struct Own(pub(super) Answer);
 

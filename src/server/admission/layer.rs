@@ -4,25 +4,30 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, Either, Ready, ready};
 use http::{Request, Response};
+use tokio::time::timeout;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::body::{Answer, Counted, Own, Shared};
+use super::body::{Answer, Counted, Own, Placed, Shared};
 use super::lag;
 use super::ledger::{Held, Ledger};
 use super::readers::Readers;
 use crate::metrics::{MethodKind, Resource, Vocabulary};
 use crate::server::access::{Admitted, Needs};
+use crate::server::connection::Peer;
 use crate::server::deadline::Deadline;
 use crate::server::logging;
 use crate::server::status::Error;
 
 /// What part of its time a call may wait for its thread.
 const PATIENCE: u32 = 4;
+/// How long it may take until a call is answered that asks for no credential, or its stream begins.
+/// Whoever sends only half of a request takes longer.
+const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(10);
 
 /// Puts admission behind access control: who may not call takes nothing up, and who calls is
 /// known.
@@ -55,6 +60,15 @@ impl Parts {
         let place = self.ledger.take(&admitted.caller, resource, 1)?;
         let bytes = self.ledger.take(&admitted.caller, Resource::Bytes, 0)?;
         Ok((place, Arc::new(bytes)))
+    }
+
+    /// Takes up the place of a stream that asks for no credential, in the account of its connection.
+    fn place_unasked<B>(&self, request: &Request<B>) -> Result<Held, Error> {
+        let account = match request.extensions().get() {
+            Some(Peer::Network { standing, .. }) => Arc::clone(standing.account()),
+            Some(Peer::Inside) | None => Arc::default(),
+        };
+        self.ledger.take_in(account, Resource::Anonymous, 1)
     }
 
     fn answer(
@@ -117,6 +131,34 @@ impl Drop for Charge {
 }
 
 type Outcome = Result<Response<Body>, Infallible>;
+type Refusable = Either<Ready<Outcome>, BoxFuture<'static, Outcome>>;
+
+impl<S> Limited<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+{
+    /// Health. A single question is never refused, streams are bounded.
+    fn answer_unasked(&mut self, path: &'static str, request: Request<Body>) -> Refusable {
+        let place = if self.parts.streams.contains(path) {
+            match self.parts.place_unasked(&request) {
+                Ok(place) => Some(place),
+                Err(error) => return Either::Left(ready(Ok(refuse(path, error)))),
+            }
+        } else {
+            None
+        };
+        let call = self.inner.call(request);
+        Either::Right(Box::pin(async move {
+            let Ok(response) = timeout(PATIENCE_WITH_STRANGERS, call).await else {
+                return Ok(refuse(path, Error::DeadlineExceeded));
+            };
+            Ok(response?.map(|body| match place {
+                Some(place) => Body::new(Placed { body, _place: place }),
+                None => body,
+            }))
+        }))
+    }
+}
 
 impl<S> Service<Request<Body>> for Limited<S>
 where
@@ -124,7 +166,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, Either<Ready<Outcome>, BoxFuture<'static, Outcome>>>;
+    type Future = Either<S::Future, Refusable>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -136,7 +178,7 @@ where
             return Either::Left(self.inner.call(request));
         };
         if admitted.method.needs == Needs::Nothing {
-            return Either::Left(self.inner.call(request));
+            return Either::Right(self.answer_unasked(admitted.method.path, request));
         }
         let parts = Arc::clone(&self.parts);
         let path = admitted.method.path;

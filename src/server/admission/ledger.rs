@@ -19,14 +19,23 @@ use crate::server::status::Error;
 
 /// How many times what is free one caller may have.
 const SHARE: usize = 4;
+/// Streams that one connection may have without a credential. Whoever watches health watches the
+/// server or a few of its services.
+const ANONYMOUS_OF_ONE: usize = 16;
 /// When a refused caller may try again: most calls end sooner.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// What the calls of one caller take up, by resource.
 #[derive(Debug, Default)]
-pub struct Account([AtomicUsize; 4]);
+pub struct Account([AtomicUsize; 5]);
 
 impl Account {
+    /// Whether a stream is open that asked for no credential.
+    #[must_use]
+    pub fn has_anonymous_streams(&self) -> bool {
+        self.of(Resource::Anonymous).load(Ordering::Relaxed) > 0
+    }
+
     fn of(&self, resource: Resource) -> &AtomicUsize {
         // INVARIANT: there is one for each resource.
         #[expect(clippy::indexing_slicing, reason = "there is one for each resource")]
@@ -97,6 +106,7 @@ impl Ledger {
         match resource {
             Resource::Calls => self.limits.calls,
             Resource::Streams => self.limits.streams,
+            Resource::Anonymous => self.limits.anonymous_streams,
             Resource::Bytes => self.limits.bytes,
             // Not counted: there is nothing to give back.
             Resource::Time => usize::MAX,
@@ -113,7 +123,8 @@ impl Ledger {
         self.take_in(Arc::clone(self.account(caller)), resource, amount)
     }
 
-    fn take_in(
+    /// The same in an account that is no caller's.
+    pub fn take_in(
         self: &Arc<Self>,
         account: Arc<Account>,
         resource: Resource,
@@ -152,7 +163,7 @@ impl Held {
         let all = total.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
         let own = mine.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
         let free = ledger.limit(*resource).checked_sub(all);
-        if free.is_none_or(|free| own > free.saturating_mul(SHARE)) {
+        if free.is_none_or(|free| own > share(*resource, free)) {
             total.fetch_sub(amount, Ordering::Relaxed);
             mine.fetch_sub(amount, Ordering::Relaxed);
             return Err(ledger.refuse(*resource));
@@ -169,6 +180,14 @@ impl Held {
         ledger.total.of(*resource).fetch_sub(amount, Ordering::Relaxed);
         account.of(*resource).fetch_sub(amount, Ordering::Relaxed);
         ledger.show(*resource, 0, amount);
+    }
+}
+
+/// How much one account may have while so much is free.
+fn share(resource: Resource, free: usize) -> usize {
+    match resource {
+        Resource::Anonymous => ANONYMOUS_OF_ONE,
+        Resource::Calls | Resource::Streams | Resource::Bytes | Resource::Time => free.saturating_mul(SHARE),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use relata::proto;
 use relata::proto::consistency::Requirement;
 use relata::revision::Revision;
-use tonic::{Code, Status};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -111,5 +112,37 @@ async fn a_stream_that_waits_for_news_has_not_stalled() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     server.touch(&["doc:1#owner@user:ann"]).await;
     watch.message().await.expect("not ended").expect("a change");
+    server.stop().await;
+}
+
+/// Whoever shows no credential holds few streams on one connection and not many on all of them.
+/// Others have theirs all the same, and a single question about health is always answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_strangers_have_a_bound_of_their_own() {
+    let server = Running::sqlite(|config| config.admission.anonymous_streams = 20).await;
+    server.with_schema().await;
+    let watch = async |channel: &Channel| {
+        HealthClient::new(channel.clone())
+            .watch(HealthCheckRequest::default())
+            .await
+            .map(Response::into_inner)
+    };
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(watch(&server.channel).await.expect("a stream"));
+    }
+    overloaded(&watch(&server.channel).await.expect_err("enough for one"), "anonymous_streams");
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");
+    let other = endpoint.connect().await.expect("a connection");
+    for _ in 0..4 {
+        open.push(watch(&other).await.expect("a stream"));
+    }
+    overloaded(&watch(&other).await.expect_err("enough for all"), "anonymous_streams");
+    health(&server).await;
+    server.tuples().watch(proto::WatchRequest::default()).await.expect("streams of callers are others");
+    open.clear();
+    let none = |exposition: &_| held(exposition, "anonymous_streams") == 0.0;
+    scrape_until(server.operations, "no stream open", none).await;
+    watch(&server.channel).await.expect("a stream");
     server.stop().await;
 }
