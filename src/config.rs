@@ -218,6 +218,10 @@ pub struct Config {
     /// How long a client may take to shake hands, and then again to say that it speaks HTTP/2.
     /// Default 10 s; an honest one takes a few round trips.
     pub opening_timeout: Duration,
+    /// How long a connection may be open until a call with a credential that is taken comes over it,
+    /// where credentials are asked for; one that has a stream of health open may stay. Zero: for
+    /// ever, and then strangers can take up all connections. Default 30 s.
+    pub stranger_timeout: Duration,
     /// Runtimes that serve gRPC, one thread each, sharing the port. Default: one per core;
     /// measured to carry 40 % more than one runtime of as many threads.
     pub shards: NonZeroUsize,
@@ -304,6 +308,7 @@ impl Config {
             traces: None,
             max_connections: 10_000,
             opening_timeout: Duration::from_secs(10),
+            stranger_timeout: Duration::from_secs(30),
             shards: cores,
             search_threads: cores,
             usual_searches: 4 * cores.get(),

@@ -75,6 +75,10 @@ pub struct Serve {
     /// Connections open at once; more are closed as they come.
     #[arg(long, env = "RELATA_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000)]
     max_connections: usize,
+    /// How long a connection may be open until a call with a credential that is taken comes over it, in
+    /// seconds, where credentials are asked for; 0 for ever.
+    #[arg(long, env = "RELATA_STRANGER_TIMEOUT", value_name = "SECONDS", default_value_t = 30)]
+    stranger_timeout: u64,
     /// Address for metrics and probes (`/metrics`, `/livez`, `/readyz`), which have no
     /// authentication; `off` for none [default: 127.0.0.1:8082].
     #[arg(long, env = "RELATA_OPERATIONS_LISTEN", value_name = "ADDR")]
@@ -204,6 +208,7 @@ impl Serve {
         };
         config.tls = globals.tls.server(&self.tls)?;
         config.max_connections = self.max_connections;
+        config.stranger_timeout = Duration::from_secs(self.stranger_timeout);
         let ratio = self.trace_ratio.unwrap_or(Ratio::NONE);
         config.traces = self.otlp_endpoint.clone().map(|endpoint| TraceSettings { endpoint, ratio });
         if let Some(threads) = self.threads {

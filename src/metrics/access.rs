@@ -28,6 +28,8 @@ families! {
         connections: Gauge,
         /// Connections closed as they came, because as many as are allowed were open.
         connections_refused: Counter,
+        /// Connections closed because no call with a credential that is taken came over them.
+        connections_of_strangers: Counter,
         /// Calls, by how their caller was known.
         authentications: By<Credential, Counter>,
         /// TLS handshakes.

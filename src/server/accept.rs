@@ -3,7 +3,9 @@
 //! Nobody outside can stop others from connecting. Handshakes go on beside each other, each for a
 //! bounded time; when too many have begun, the one that has taken longest gives way, since an
 //! honest one takes milliseconds. Connections beyond the bound are closed at once, and running out
-//! of file descriptors pauses accepting instead of ending it.
+//! of file descriptors pauses accepting instead of ending it. Where credentials are asked for, a
+//! connection that nobody known has used for its first half minute is closed, so that strangers
+//! do not keep the places; [`super::connection`] sees to that.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -20,10 +22,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::TcpIncoming;
 
-use super::connection::Connection;
+use super::connection::{Connection, Patience};
 use super::tls::{Certificates, TlsError};
-use crate::config::Config;
-use crate::metrics::{Gauge, Metrics, Outcome};
+use crate::config::{Access, Config};
+use crate::metrics::{Counter, Gauge, Metrics, Outcome};
 
 /// Handshakes under way at once, per shard. A pending one holds some tens of kilobytes.
 const MAX_HANDSHAKES: usize = 512;
@@ -42,8 +44,7 @@ pub struct Door {
     certificates: Option<Arc<Certificates>>,
     slots: Arc<Semaphore>,
     max_connections: usize,
-    /// `Config::opening_timeout`.
-    patience: Duration,
+    patience: Patience,
     metrics: Arc<Metrics>,
     /// Follows the certificates for as long as there is a door.
     _following: JoinSet<()>,
@@ -67,7 +68,7 @@ impl Door {
             certificates,
             slots: Arc::new(Semaphore::new(max_connections)),
             max_connections,
-            patience: config.opening_timeout,
+            patience: patience(config),
             metrics: Arc::clone(metrics),
             _following: following,
         }))
@@ -83,14 +84,29 @@ impl Door {
             return None;
         };
         metrics.connections.inc();
-        Some(Slot { _permit: permit, open: metrics.connections.clone() })
+        let strangers = metrics.connections_of_strangers.clone();
+        Some(Slot { _permit: permit, open: metrics.connections.clone(), strangers })
     }
+}
+
+fn patience(config: &Config) -> Patience {
+    let guarded = matches!(config.access, Access::Guarded(_));
+    let stranger = Some(config.stranger_timeout).filter(|timeout| guarded && !timeout.is_zero());
+    Patience { opening: config.opening_timeout, stranger }
 }
 
 /// The right to hold one connection open. It is given back when dropped.
 pub struct Slot {
     _permit: OwnedSemaphorePermit,
     open: Gauge,
+    strangers: Counter,
+}
+
+impl Slot {
+    /// Counts that it is given back because nobody known has called.
+    pub fn count_stranger(&self) {
+        self.strangers.inc();
+    }
 }
 
 impl Drop for Slot {
@@ -211,7 +227,7 @@ async fn shake_hands(
     // Before the configuration: `Certificates::vouch` says why.
     let generation = certificates.generation();
     let handshake = TlsAcceptor::from(certificates.config()).accept(stream).into_fallible();
-    let outcome = timeout(door.patience, handshake).await;
+    let outcome = timeout(door.patience.opening, handshake).await;
     let succeeded = matches!(outcome, Ok(Ok(_)));
     let counted = if succeeded { Outcome::Succeeded } else { Outcome::Failed };
     door.metrics.access.tls_handshakes.of(counted).inc();

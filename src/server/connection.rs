@@ -1,16 +1,18 @@
-//! One open connection: bytes, who is at the other end, and when it has been open too long.
+//! One open connection: bytes, who is at the other end, and when it has been open too long without
+//! anybody known at the other end.
 
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -24,10 +26,23 @@ const PREFACE_BYTES: usize = 24;
 /// What the calls of one connection have shown of who is at the other end.
 #[derive(Debug, Default)]
 pub struct Standing {
+    known: AtomicBool,
     account: Arc<Account>,
 }
 
 impl Standing {
+    /// Takes note that a call came with a credential that is taken.
+    pub fn vouch(&self) {
+        // It is read for each call, and a write would take the line from other cores.
+        if !self.is_known() {
+            self.known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+
     /// What streams that ask for no credential take up on this connection.
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
@@ -65,8 +80,18 @@ pub struct Connection {
     peer: Peer,
     vouched: Option<Box<Vouched>>,
     opening: Option<Opening>,
+    probation: Option<Probation>,
     /// Given back when the connection closes.
-    _slot: Option<Slot>,
+    slot: Option<Slot>,
+}
+
+/// How long a connection may do without what is expected of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// `Config::opening_timeout`.
+    pub opening: Duration,
+    /// `Config::stranger_timeout`, where credentials are asked for.
+    pub stranger: Option<Duration>,
 }
 
 /// Until the client has said that it speaks HTTP/2. Whoever says nothing is not kept.
@@ -75,9 +100,17 @@ struct Opening {
     deadline: Pin<Box<Sleep>>,
 }
 
+/// Until a call with a credential that is taken has come. Whoever only keeps the connection busy
+/// is not kept.
+struct Probation {
+    standing: Arc<Standing>,
+    patience: Duration,
+    deadline: Pin<Box<Sleep>>,
+}
+
 impl Connection {
     /// Without encryption.
-    pub fn plain(stream: TcpStream, slot: Slot, patience: Duration) -> Self {
+    pub fn plain(stream: TcpStream, slot: Slot, patience: Patience) -> Self {
         let peer =
             Peer::Network { address: stream.peer_addr().ok(), certificate: None, standing: Arc::default() };
         Self::open(Transport::Plain(stream), peer, None, Some(slot), Some(patience))
@@ -88,7 +121,7 @@ impl Connection {
         stream: TlsStream<TcpStream>,
         vouched: Option<Vouched>,
         slot: Slot,
-        patience: Duration,
+        patience: Patience,
     ) -> Self {
         let peer = Peer::Network {
             address: stream.get_ref().0.peer_addr().ok(),
@@ -109,13 +142,41 @@ impl Connection {
         peer: Peer,
         vouched: Option<Box<Vouched>>,
         slot: Option<Slot>,
-        patience: Option<Duration>,
+        patience: Option<Patience>,
     ) -> Self {
         let opening = patience.map(|patience| Opening {
             missing: PREFACE_BYTES,
-            deadline: Box::pin(tokio::time::sleep(patience)),
+            deadline: Box::pin(tokio::time::sleep(patience.opening)),
         });
-        Self { transport, peer, vouched, opening, _slot: slot }
+        let probation = match (&peer, patience.and_then(|patience| patience.stranger)) {
+            (Peer::Network { standing, .. }, Some(patience)) => Some(Probation {
+                standing: Arc::clone(standing),
+                patience,
+                deadline: Box::pin(tokio::time::sleep(patience)),
+            }),
+            (Peer::Network { .. } | Peer::Inside, _) => None,
+        };
+        Self { transport, peer, vouched, opening, probation, slot }
+    }
+
+    /// Fails once a stranger has been connected for too long.
+    fn look_at_stranger(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let Some(probation) = &mut self.probation else { return Ok(()) };
+        if probation.standing.is_known() {
+            self.probation = None;
+            return Ok(());
+        }
+        while probation.deadline.as_mut().poll(context).is_ready() {
+            // Few can watch health, so they may stay; they are looked at again.
+            if !probation.standing.account().has_anonymous_streams() {
+                if let Some(slot) = &self.slot {
+                    slot.count_stranger();
+                }
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody known has called"));
+            }
+            probation.deadline.as_mut().reset(Instant::now() + probation.patience);
+        }
+        Ok(())
     }
 
     /// Whether what has just arrived may still be acted on.
@@ -156,6 +217,8 @@ impl AsyncRead for Connection {
             Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
             Transport::Inside(stream) => Pin::new(stream).poll_read(context, buffer),
         };
+        // Also when there is something to read: a stranger may send without end.
+        this.look_at_stranger(context)?;
         if let Poll::Ready(outcome) = polled {
             return Poll::Ready(outcome.and_then(|()| this.judge(buffer.filled().len() - before)));
         }

@@ -17,6 +17,7 @@ use super::authenticator::{Authenticator, Presented, Recognition, bearer};
 use super::methods::{self, Method, Needs};
 use super::principal::Principal;
 use crate::metrics::{Credential, Metrics};
+use crate::server::connection::Peer;
 use crate::server::convert::clip;
 use crate::server::status::Error;
 
@@ -177,7 +178,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match self.layer.decide(&request) {
             Decision::Now(Ok(admitted)) => {
-                request.extensions_mut().insert(admitted);
+                let_in(&mut request, admitted);
                 Either::Left(self.inner.call(request))
             }
             Decision::Now(Err(error)) => Either::Right(Either::Left(ready(Ok(refuse(&request, error))))),
@@ -188,7 +189,7 @@ where
                 Either::Right(Either::Right(Box::pin(async move {
                     match decided.await {
                         Ok(admitted) => {
-                            request.extensions_mut().insert(admitted);
+                            let_in(&mut request, admitted);
                             inner.call(request).await
                         }
                         Err(error) => Ok(refuse(&request, error)),
@@ -197,6 +198,15 @@ where
             }
         }
     }
+}
+
+fn let_in<B>(request: &mut Request<B>, admitted: Admitted) {
+    if admitted.method.needs != Needs::Nothing
+        && let Some(Peer::Network { standing, .. }) = request.extensions().get()
+    {
+        standing.vouch();
+    }
+    request.extensions_mut().insert(admitted);
 }
 
 fn refuse<B>(request: &Request<B>, error: Error) -> Response<Body> {
