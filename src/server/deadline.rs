@@ -12,17 +12,25 @@ use super::status::Error;
 /// `CANCELLED`. Ours comes this much earlier, so that the client reads what happened.
 const HEAD_START: Duration = Duration::from_millis(3);
 
+/// The longest that a call may take which has an end, whatever the client asked for: what it holds
+/// is not held for longer because a caller says so.
+const LONGEST: Duration = Duration::from_mins(5);
+
 /// When a call must have been answered; `None` for streams without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// The deadline of a call that arrived now: its `grpc-timeout` header, else `default`.
+    /// The deadline of a call that arrived now: its `grpc-timeout` header, but five minutes at most,
+    /// else `default`. Streams without an end have none, and may ask for any.
     #[must_use]
     pub fn of(headers: &HeaderMap, default: Option<Duration>) -> Self {
         let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse);
         let allowed = match asked {
-            Some(asked) => Some(asked.saturating_sub(HEAD_START.min(asked / 4))),
+            Some(asked) => {
+                let asked = asked.saturating_sub(HEAD_START.min(asked / 4));
+                Some(if default.is_some() { asked.min(LONGEST) } else { asked })
+            }
             None => default,
         };
         Self(allowed.and_then(|allowed| Instant::now().checked_add(allowed)))
@@ -117,6 +125,20 @@ mod tests {
         assert_eq!(parse("7n"), Some(Duration::from_nanos(7)));
         for malformed in ["", "S", "-1S", "+1S", "1", "1x", "123456789S", "1é", "１S"] {
             assert_eq!(parse(malformed), None, "{malformed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_holds_a_call_for_hours() {
+        let usual = Some(Duration::from_secs(10));
+        let mut headers = HeaderMap::new();
+        for (asked, default, longest) in
+            [("99999999H", usual, 300), ("6M", usual, 300), ("4M", usual, 240), ("1H", None, 3_600)]
+        {
+            headers.insert("grpc-timeout", asked.parse().expect("a header"));
+            let left = Deadline::of(&headers, default).left();
+            let longest = Duration::from_secs(longest);
+            assert!(left <= longest && left > longest.mul_f64(0.9), "{asked}: {left:?}");
         }
     }
 
