@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tonic::Code;
 use tracing_subscriber::EnvFilter;
@@ -74,6 +76,44 @@ pub fn refused(path: &'static str, error: &Error) {
     }
 }
 
+/// A call that was turned away before it began, for want of a credential or a right. Strangers can
+/// make any number of them, so few are in the usual log; the metrics count them all.
+pub fn turned_away(method: &str, error: &Error) {
+    static PACE: Pace = Pace::new();
+    let reason = error.row().reason.as_str();
+    if let Some(passed_over) = PACE.admit(Instant::now()) {
+        tracing::info!(method, reason, passed_over, "{error}");
+    } else {
+        tracing::debug!(method, reason, "{error}");
+    }
+}
+
+/// Lets one line a second into the usual log, and counts those between.
+#[derive(Debug, Default)]
+pub struct Pace(Mutex<(Option<Instant>, u64)>);
+
+impl Pace {
+    /// Lets the next line in.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Mutex::new((None, 0)))
+    }
+
+    /// Whether a line may be written now, and then how many were passed over since the last one.
+    pub fn admit(&self, now: Instant) -> Option<u64> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        // A lock poisoned by a panic still guards two numbers.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, passed_over) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+            *passed_over += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(passed_over))
+    }
+}
+
 /// The chain of causes below an error, outermost first; empty if there is none.
 pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut causes = Vec::new();
@@ -89,6 +129,14 @@ pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
     use crate::datastore::DatastoreError;
+
+    #[test]
+    fn one_line_a_second_says_how_many_there_were() {
+        let (pace, begun) = (Pace::new(), Instant::now());
+        let admitted: Vec<_> =
+            (0..2_500).filter_map(|ms| pace.admit(begun + Duration::from_millis(ms))).collect();
+        assert_eq!(admitted, [0, 999, 999]);
+    }
 
     #[test]
     fn the_cause_is_for_the_log_only() {

@@ -322,3 +322,28 @@ fn what_cannot_be_is_said_at_the_start() {
     refused(&["--slow-question=-1"], 64, "--slow-question");
     refused(&["--redact-ids", "/nonexistent/key"], 65, "/nonexistent/key");
 }
+
+/// Who is not let in does not write the log either.
+#[test]
+fn strangers_do_not_fill_the_log() {
+    const CALLS: usize = 500;
+    let directory = tempfile::tempdir().expect("a directory");
+    let tokens = directory.path().join("tokens");
+    fs::write(&tokens, "0123456789abcdef").expect("written");
+    let server = Server::start(&Record::sqlite(), &["--token-file", tokens.to_str().expect("UTF-8")]);
+    let endpoint = server.endpoint.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let begun = Instant::now();
+    runtime.block_on(async {
+        let mut client = PermissionServiceClient::connect(endpoint).await.expect("a connection");
+        for _ in 0..CALLS {
+            let status = client.check(proto::CheckRequest::default()).await.expect_err("a stranger");
+            assert_eq!(status.code(), tonic::Code::Unauthenticated);
+        }
+    });
+    let seconds = usize::try_from(begun.elapsed().as_secs()).expect("few");
+    server.signal("TERM");
+    let lines = server.logs_until("stopped");
+    let told = lines.iter().filter(|line| line.contains("PermissionService/Check")).count();
+    assert!((1..=seconds + 2).contains(&told), "{told} lines in {seconds} s");
+}

@@ -19,6 +19,7 @@ use super::principal::Principal;
 use crate::metrics::{Credential, Metrics};
 use crate::server::connection::Peer;
 use crate::server::convert::clip;
+use crate::server::logging;
 use crate::server::status::Error;
 
 /// What the layer found out, put among the request's extensions.
@@ -210,7 +211,7 @@ fn let_in<B>(request: &mut Request<B>, admitted: Admitted) {
 }
 
 fn refuse<B>(request: &Request<B>, error: Error) -> Response<Body> {
-    tracing::info!(method = clip(request.uri().path()), reason = error.row().reason.as_str(), "{error}");
+    logging::turned_away(&clip(request.uri().path()), &error);
     error.into_status().into_http()
 }
 

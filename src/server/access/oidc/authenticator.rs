@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
@@ -18,7 +19,7 @@ use crate::server::access::authenticator::{Authenticator, Bearer, Presented, Rec
 use crate::server::access::principal::Principal;
 use crate::server::changes::Changes;
 use crate::server::convert::clip;
-use crate::server::logging::with_cause;
+use crate::server::logging::{Pace, with_cause};
 use crate::server::status::Error;
 
 /// Takes tokens of the issuers of a file.
@@ -112,14 +113,20 @@ fn settle(
     }
 }
 
-/// What the caller is told. What they are not told is logged here.
+/// What the caller is told. What they are not told is logged here, at a pace: strangers can send any
+/// number of tokens.
 fn refused(token: Option<&Token<'_>>, error: TokenError) -> Error {
+    static PACE: Pace = Pace::new();
     if error.is_told() {
         return Error::Token(error);
     }
     let issuer = token.and_then(Token::issuer).map(clip);
     let key = token.and_then(Token::key_id).map(clip);
-    tracing::info!(issuer, key, "refusing a token: {error}");
+    if let Some(passed_over) = PACE.admit(Instant::now()) {
+        tracing::info!(issuer, key, passed_over, "refusing a token: {error}");
+    } else {
+        tracing::debug!(issuer, key, "refusing a token: {error}");
+    }
     Error::UnknownCredential
 }
 
