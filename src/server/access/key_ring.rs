@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -34,6 +34,12 @@ const SPACING: Duration = Duration::from_millis(50);
 /// How long a call with an unknown key may wait for the record.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Calls with unknown keys that may wait at once. Whoever sends many makes them up; beyond that a call
+/// is refused at once, and told to try again, since its key may be new.
+const MAX_WAITING: usize = 256;
+/// When a call may try again that there was no room for.
+const RETRY: Duration = Duration::from_millis(250);
+
 /// The keys of the record, followed.
 #[derive(Debug)]
 pub struct KeyRing {
@@ -41,6 +47,8 @@ pub struct KeyRing {
     /// When the last question that was answered had been asked.
     current: watch::Sender<Instant>,
     wanted: Notify,
+    /// Places of calls with unknown keys.
+    waiting: Arc<Semaphore>,
     max_staleness: Duration,
 }
 
@@ -71,6 +79,7 @@ impl KeyRing {
             known: ArcSwap::from_pointee(Known::after(None, live)),
             current: watch::Sender::new(asked),
             wanted: Notify::new(),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             max_staleness,
         });
         let following = tokio::spawn(Arc::clone(&ring).run(record));
@@ -143,9 +152,13 @@ impl KeyRing {
         if !ApiKey::is_whole(text) {
             return Recognition::Settled(Err(Error::MistypedKey));
         }
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return Recognition::Settled(Err(Error::Overloaded { resource: "unknown_keys", retry: RETRY }));
+        };
         let (ring, text) = (Arc::clone(self), text.to_owned());
         Recognition::Asked(Box::pin(async move {
             ring.renew().await?;
+            drop(place);
             ring.find(&text).ok_or(Error::UnknownCredential)
         }))
     }
@@ -290,6 +303,26 @@ mod tests {
         for odd in ["relata_", "relata_1_2", "relata_äöü"] {
             assert!(matches!(name_of(&ring, odd).await, Err(Error::MistypedKey)), "{odd}");
         }
+    }
+
+    /// The record does not answer, and somebody makes up keys.
+    #[tokio::test]
+    async fn few_calls_wait_for_keys_that_nobody_knows() {
+        let record = record().await;
+        let known = make(&record, "ci", None).await;
+        let (ring, following) = KeyRing::follow(Arc::clone(&record), LONG).await.expect("keys");
+        following.abort();
+        let made_up = || ring.look_up(ApiKey::generate().expose());
+        let waiting: Vec<_> = (0..MAX_WAITING).map(|_| made_up()).collect();
+        assert!(waiting.iter().all(|one| matches!(one, Recognition::Asked(_))));
+        let refused = made_up();
+        assert!(matches!(
+            refused,
+            Recognition::Settled(Err(Error::Overloaded { resource: "unknown_keys", .. }))
+        ));
+        assert!(matches!(ring.look_up(known.expose()), Recognition::Settled(Ok(_))), "others are let in");
+        drop(waiting);
+        assert!(matches!(made_up(), Recognition::Asked(_)), "there is room again");
     }
 
     #[tokio::test]
