@@ -109,6 +109,16 @@ impl Changes {
         }
     }
 
+    /// Waits for the next look, and says whether the files still hold what was last told. Who writes
+    /// a file in place empties it first, so that it holds nothing means something when it stays so.
+    pub async fn stays(&mut self) -> bool {
+        self.due().await;
+        let paths = self.paths.clone();
+        let read = tokio::task::spawn_blocking(move || Contents::read(&paths)).await;
+        // What is told is told by `next`, so this is not remembered.
+        read.is_ok_and(|contents| digest(contents.as_ref()) == self.known)
+    }
+
     async fn due(&mut self) {
         #[cfg(unix)]
         if let Some(hangups) = &mut self.hangups {
@@ -167,6 +177,21 @@ mod tests {
         assert!(quiet.is_err(), "told once");
         std::fs::write(&paths[1], "three").expect("a file");
         assert_eq!(changes.next().await.expect("back again").get(1), b"three");
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_at_the_next_look_does_not_stay() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a");
+        std::fs::write(&path, "one").expect("a file");
+        let now = Contents::read(std::slice::from_ref(&path)).expect("contents");
+        let mut changes = Changes::every(Duration::from_millis(5), vec![path.clone()], Ok(&now));
+        std::fs::write(&path, "").expect("a file");
+        assert_eq!(changes.next().await.expect("contents").get(0), b"");
+        assert!(changes.stays().await);
+        std::fs::write(&path, "two").expect("a file");
+        assert!(!changes.stays().await);
+        assert_eq!(changes.next().await.expect("told all the same").get(0), b"two");
     }
 
     #[test]

@@ -60,11 +60,11 @@ impl std::fmt::Debug for CertificateGrants {
 
 impl CertificateGrants {
     /// Reads the file. What cannot be used when it changes is logged, and the grants stay what they
-    /// were.
+    /// were. A file that goes on to name nobody takes all of them back.
     pub fn open(path: &Path) -> Result<Self, CertificateGrantsError> {
         let paths = vec![path.to_owned()];
         let contents = Contents::read(&paths)?;
-        let known = Arc::new(ArcSwap::from_pointee(read(&contents)?));
+        let known = Arc::new(ArcSwap::from_pointee(read_grants(&contents)?));
         let changes = Changes::follow(paths, Ok(&contents));
         let mut following = JoinSet::new();
         following.spawn(follow(Arc::clone(&known), changes));
@@ -95,8 +95,14 @@ impl Authenticator for CertificateGrants {
 
 async fn follow(known: Arc<ArcSwap<Known>>, mut changes: Changes) {
     loop {
-        let outcome = changes.next().await.map_err(CertificateGrantsError::from);
-        match outcome.and_then(|contents| read(&contents)) {
+        let read = changes.next().await.map_err(CertificateGrantsError::from);
+        let outcome = match read.and_then(|contents| read_grants(&contents)) {
+            // Whoever takes the last one out means it, unless the file is only being written.
+            Err(CertificateGrantsError::Empty) if changes.stays().await => Ok(Known::new()),
+            Err(CertificateGrantsError::Empty) => continue,
+            outcome => outcome,
+        };
+        match outcome {
             Ok(mut next) => {
                 let before = known.load_full();
                 let gone = keep(&mut next, &before);
@@ -124,7 +130,7 @@ fn keep(next: &mut Known, before: &Known) -> Vec<Arc<Principal>> {
     gone
 }
 
-fn read(contents: &Contents) -> Result<Known, CertificateGrantsError> {
+fn read_grants(contents: &Contents) -> Result<Known, CertificateGrantsError> {
     parse(std::str::from_utf8(contents.get(0)).map_err(|_| CertificateGrantsError::NotText)?)
 }
 

@@ -141,7 +141,8 @@ pub struct TokenFile(Arc<ArcSwap<Tokens>>);
 
 impl TokenFile {
     /// Reads a token file, and reads it again when it changes for as long as the current runtime
-    /// lives. What cannot be used then is logged, and the tokens stay what they were.
+    /// lives. What cannot be used then is logged, and the tokens stay what they were. A file that goes
+    /// on to hold no token takes all of them back.
     pub fn open(path: &Path) -> Result<Self, TokenFileError> {
         let paths = vec![path.to_owned()];
         let contents = Contents::read(&paths)?;
@@ -161,6 +162,12 @@ async fn follow(tokens: Arc<ArcSwap<Tokens>>, mut changes: Changes) {
                 tracing::info!("the token file has changed: {new:?}");
                 tokens.store(Arc::new(new));
             }
+            // Whoever takes the last one out means it.
+            Err(TokenFileError::Empty) if changes.stays().await => {
+                tracing::warn!("the token file holds no token any more: nobody is let in by it");
+                tokens.store(Arc::new(Tokens(Vec::new()).after(&tokens.load())));
+            }
+            Err(TokenFileError::Empty) => {}
             Err(error) => {
                 tracing::error!(cause = cause(&error), "{error}; the tokens stay what they were");
             }

@@ -114,5 +114,10 @@ async fn an_issuer_can_be_removed() {
     guarded.configure(&settings(&other, ""));
     guarded.becomes(&token, Code::Unauthenticated).await;
     guarded.ask(&other.token("ann")).await.expect("let in");
+    // The last one too.
+    guarded.configure("issuers: []\n");
+    guarded.becomes(&other.token("ann"), Code::Unauthenticated).await;
+    guarded.configure(&settings(&other, ""));
+    guarded.becomes(&other.token("ann"), Code::Ok).await;
     guarded.stop().await;
 }

@@ -94,6 +94,18 @@ async fn grants_change_while_connections_are_open() {
         }
     });
     assert!(quiet.await.is_err());
+
+    // The last one can be taken out too.
+    write(folder.path(), "grants", "# nobody\n");
+    let ended = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Err(status) = kept.message().await {
+                return status;
+            }
+        }
+    });
+    refused::<()>(Err(ended.await.expect("ended in time")), Code::Unauthenticated, "UNAUTHENTICATED", "");
+    refused(get(&bob, "", None).await, Code::Unauthenticated, "UNAUTHENTICATED", "");
     drop(kept);
     server.stop().await;
 }

@@ -143,7 +143,13 @@ async fn follow(path: PathBuf, mut changes: Changes, issuers: Arc<ArcSwap<Issuer
             reading
         };
         changes = Changes::follow(reading.files, reading.contents.as_ref());
-        match reading.outcome.and_then(|configured| run(configured, &issuers.load(), &metrics)) {
+        let outcome = match reading.outcome {
+            // Whoever takes the last one out means it, unless the file is only being written.
+            Err(OidcConfigError::Nobody { .. }) if changes.stays().await => Ok(Vec::new()),
+            Err(OidcConfigError::Nobody { .. }) => continue,
+            outcome => outcome,
+        };
+        match outcome.and_then(|configured| run(configured, &issuers.load(), &metrics)) {
             Ok(next) => {
                 tracing::info!(issuers = next.len(), "taking tokens by new settings");
                 let before = issuers.swap(Arc::new(next));
