@@ -34,9 +34,10 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// A certificate that a client has shown, and that holds under the rules of this server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Whom it names: the first URI among its alternative names, else the first DNS name, else
-    /// the common name of its subject. `None` if it has none of them, or one that is longer than
-    /// 255 bytes or holds spaces or control characters.
+    /// Whom it names: the first URI among its alternative names, else the first DNS name. One without
+    /// alternative names is named by the common name of its subject, if that has no `:` and no `/`.
+    /// `None` if it has none of them, or one that is longer than 255 bytes or holds spaces or
+    /// control characters.
     pub identity: Option<Arc<str>>,
     /// When it ends.
     pub not_after: SystemTime,
@@ -53,11 +54,13 @@ impl ClientCertificate {
     #[must_use]
     pub fn read(der: &[u8]) -> Option<Self> {
         let fields = Fields::read(der)?;
-        let alternative = fields.alternative_names.unwrap_or_default();
-        let identity = name(alternative, URI)
-            .or_else(|| name(alternative, DNS_NAME))
-            .or_else(|| common_name(fields.subject))
-            .filter(|name| is_usable(name));
+        // An authority may look at the alternative names closely and let everybody choose the common
+        // name, which must not pass for one of them.
+        let named = match fields.alternative_names {
+            Some(names) => name(names, URI).or_else(|| name(names, DNS_NAME)),
+            None => common_name(fields.subject).filter(|name| !name.contains([':', '/'])),
+        };
+        let identity = named.filter(|name| is_usable(name));
         Some(Self { identity: identity.map(Arc::from), not_after: fields.not_after })
     }
 }
@@ -230,6 +233,17 @@ mod tests {
         assert_eq!(identity("ann", &names[..1]).as_deref(), Some("a.example"));
         assert_eq!(identity("ann", &[]).as_deref(), Some("ann"));
         assert_eq!(identity("", &[SanType::IpAddress([127, 0, 0, 1].into())]), None);
+    }
+
+    /// An authority that verifies alternative names may sign any common name.
+    #[test]
+    fn a_common_name_does_not_pass_for_another_kind() {
+        for name in ["spiffe://example/a", "urn:a", "a/b"] {
+            assert_eq!(identity(name, &[]), None, "{name}");
+        }
+        let address = SanType::IpAddress([127, 0, 0, 1].into());
+        assert_eq!(identity("ann", &[address]), None);
+        assert_eq!(identity("spiffe://example/a", &[dns("b.example")]).as_deref(), Some("b.example"));
     }
 
     #[test]
