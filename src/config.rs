@@ -3,6 +3,7 @@
 //! A [`Config`] is plain data: the command line fills it from flags and `RELATA_*` variables,
 //! tests fill it by hand, and [`crate::server::run`] takes it.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -131,12 +132,20 @@ pub enum ClientAuth {
 }
 
 /// Where traces go, and of which calls.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct TraceSettings {
     /// The collector, which speaks OTLP over gRPC: `http://HOST:4317` or `https://HOST:4317`.
     pub endpoint: String,
     /// Which part of the calls is recorded whose caller says nothing of it.
     pub ratio: Ratio,
+}
+
+impl fmt::Debug for TraceSettings {
+    /// Without what stands before an `@`: it would be refused, and may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = self.endpoint.rsplit('@').next().unwrap_or_default();
+        f.debug_struct("TraceSettings").field("endpoint", &endpoint).field("ratio", &self.ratio).finish()
+    }
 }
 
 /// What stores in memory may take together.
@@ -474,6 +483,9 @@ mod tests {
     #[test]
     fn a_password_does_not_print() {
         let config: DatastoreConfig = "postgres://relata:hunter2@db/relata".parse().expect("a URL");
-        assert!(!format!("{:?}", Config::new(config)).contains("hunter2"));
+        let mut config = Config::new(config);
+        let endpoint = "https://relata:hunter2@collector".to_owned();
+        config.traces = Some(TraceSettings { endpoint, ratio: Ratio::NONE });
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

@@ -88,7 +88,7 @@ pub struct Serve {
     operations_insecure: bool,
     /// Collector that spans are sent to, over OTLP and gRPC, such as `http://127.0.0.1:4317`: of calls
     /// whose caller records them (`traceparent`), and of a part of the others.
-    #[arg(long, env = "RELATA_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "RELATA_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
     otlp_endpoint: Option<String>,
     /// Part of the calls that is recorded whose caller says nothing of it: from 0, none, to 1, all
     /// [default: 0].

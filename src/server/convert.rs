@@ -234,6 +234,15 @@ pub fn clip(text: &str) -> String {
     shown
 }
 
+/// A URL as it may be shown, however broken it is: without what stands before an `@`, which may be a
+/// password.
+pub fn without_userinfo(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, rest)) => clip(&format!("…@{rest}")),
+        None => clip(url),
+    }
+}
+
 /// A tuple as the wire has it.
 pub fn wire_tuple(tuple: &Tuple) -> proto::Tuple {
     wire_parts(&tuple.key, &tuple.attributes)

@@ -17,6 +17,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use super::wire::Resource;
 use crate::config::TraceSettings;
 use crate::metrics::Metrics;
+use crate::server::convert::without_userinfo;
 use crate::server::logging::with_cause;
 use crate::server::tls;
 use crate::trace::{Ended, Tracer};
@@ -39,10 +40,10 @@ const COMPLAINTS: Duration = Duration::from_mins(1);
 pub enum TracesError {
     /// The collector's address is not one.
     #[error(
-        "`{endpoint}` is not the address of a collector: write `http://HOST:4317` or `https://HOST:4317`"
+        "`{endpoint}` is not the address of a collector: write `http://HOST:4317` or `https://HOST:4317`, without a name or password"
     )]
     Endpoint {
-        /// What was given.
+        /// What was given, without what may be a password.
         endpoint: String,
     },
     /// TLS cannot be set up.
@@ -98,9 +99,11 @@ impl Exporter {
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, TracesError> {
-    let wrong = || TracesError::Endpoint { endpoint: text.to_owned() };
+    let wrong = || TracesError::Endpoint { endpoint: without_userinfo(text) };
     let uri: http::Uri = text.parse().map_err(|_| wrong())?;
-    if uri.host().is_none_or(str::is_empty) {
+    // A password would not be sent, and would be shown with the address.
+    let has_userinfo = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if has_userinfo || uri.host().is_none_or(str::is_empty) {
         return Err(wrong());
     }
     let endpoint = Endpoint::from(uri.clone()).connect_timeout(PATIENCE).timeout(PATIENCE);
@@ -223,6 +226,10 @@ mod tests {
         }
         for wrong in ["", "collector:4317", "127.0.0.1:4317", "ftp://collector:4317", "http://", "/a b"] {
             assert!(matches!(endpoint(wrong), Err(TracesError::Endpoint { .. })), "{wrong}");
+        }
+        for secret in ["https://user:hunter2@collector:4317", "http://user:hunter2@", "user:hunter2@a b"] {
+            let error = endpoint(secret).expect_err("refused");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
     }
 }

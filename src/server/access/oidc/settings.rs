@@ -13,7 +13,7 @@ use super::keys::{KeySet, KeySetError};
 use super::rules::{Rule, RuleError, RuleText};
 use super::token::Expected;
 use crate::server::changes::{Contents, FileError};
-use crate::server::convert::clip;
+use crate::server::convert::{clip, without_userinfo};
 
 /// Most issuers of a file, rules of an issuer, and bytes of an issuer's name.
 const MAX_ISSUERS: usize = 32;
@@ -92,13 +92,13 @@ pub enum OidcConfigError {
     #[error("`{}` names {count} issuers, more than {MAX_ISSUERS}", .path.display())]
     TooMany { path: PathBuf, count: usize },
     /// One issuer twice: which settings count must not be a question.
-    #[error("issuer `{issuer}` is there twice")]
+    #[error("issuer `{}` is there twice", without_userinfo(issuer))]
     Twice { issuer: String },
     /// An issuer cannot be asked, whatever its state.
-    #[error("issuer `{issuer}`: {why}")]
+    #[error("issuer `{}`: {why}", without_userinfo(issuer))]
     Client { issuer: String, why: String },
     /// Something is wrong with an issuer.
-    #[error("issuer `{issuer}`: {problem}")]
+    #[error("issuer `{}`: {problem}", without_userinfo(issuer))]
     Issuer { issuer: String, problem: IssuerProblem },
 }
 
@@ -116,6 +116,9 @@ pub enum IssuerProblem {
     /// Its name is not a URL that OIDC allows.
     #[error("an issuer is a URL without query and fragment, of at most {MAX_ISSUER_BYTES} bytes")]
     Name,
+    /// A password that would be kept and shown with the URL.
+    #[error("a URL here holds no name or password before an `@`: it is shown in logs and to callers")]
+    Userinfo,
     /// What is fetched could be replaced on its way.
     #[error("`{url}` must begin with https://; http:// is for loopback addresses")]
     Insecure { url: String },
@@ -327,16 +330,18 @@ fn is_issuer(text: &str) -> Result<(), IssuerProblem> {
     let shown = text.len() <= MAX_ISSUER_BYTES
         && !text.chars().any(|c| c == '|' || c.is_whitespace() || c.is_control());
     let url = Url::parse(text).map_err(|_| IssuerProblem::Name)?;
+    if has_userinfo(&url) {
+        return Err(IssuerProblem::Userinfo);
+    }
     let plain = url.query().is_none() && url.fragment().is_none() && url.has_host();
     if shown && plain { Ok(()) } else { Err(IssuerProblem::Name) }
 }
 
 /// A URL from which keys may be fetched: nobody on the way can replace them.
 pub fn secure_url(text: &str) -> Result<Url, IssuerProblem> {
-    let url = Url::parse(text).map_err(|_| IssuerProblem::Url { url: clip(text) })?;
-    // A password would end up in logs.
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(IssuerProblem::Url { url: url.host_str().map(clip).unwrap_or_default() });
+    let url = Url::parse(text).map_err(|_| IssuerProblem::Url { url: without_userinfo(text) })?;
+    if has_userinfo(&url) {
+        return Err(IssuerProblem::Userinfo);
     }
     let secure = match url.scheme() {
         "https" => url.has_host(),
@@ -344,6 +349,10 @@ pub fn secure_url(text: &str) -> Result<Url, IssuerProblem> {
         _ => false,
     };
     if secure { Ok(url) } else { Err(IssuerProblem::Insecure { url: clip(text) }) }
+}
+
+fn has_userinfo(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -432,7 +441,6 @@ issuers:
         check(&with("http://127.0.0.1.example", fine), "must begin with https://");
         check(&with("http://10.0.0.1", fine), "must begin with https://");
         check(&with("ftp://a.example", fine), "must begin with https://");
-        check(&with("https://user:hunter2@a.example", fine), "is not a URL");
         check(&with("https://a.example/?x=1", fine), "without query");
         check(&with("https://a.example/|b", fine), "without query");
         check(&with("a.example", fine), "without query");
@@ -454,13 +462,21 @@ issuers:
         let twice = format!("{}  - issuer: {https}\n{fine}", with(https, fine));
         check(&twice, "is there twice");
         // A password in a URL is not repeated.
-        let message = read_text(&with("https://user:hunter2@a.example", fine)).err().expect("refused");
-        assert!(!message.to_string().split(": ").last().expect("a part").contains("hunter2"), "{message}");
+        let hidden = |text: &str, expected: &str| {
+            let message = read_text(text).err().unwrap_or_else(|| panic!("taken: {text}")).to_string();
+            assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
+        };
+        let before = "before an `@`";
         for scheme in ["https", "http", "ftp"] {
-            let keys = format!("{fine}    jwks_url: {scheme}://user:hunter2@a.example/keys\n");
-            let message = read_text(&with(https, &keys)).err().expect("refused").to_string();
-            assert!(message.contains("is not a URL") && !message.contains("hunter2"), "{message}");
+            let url = format!("{scheme}://user:hunter2@a.example");
+            hidden(&with(&url, fine), before);
+            hidden(&with(&url, &format!("{fine}    jwks_file: keys.json\n")), before);
+            hidden(&with(&url, &format!("{fine}    jwks_url: https://a.example/keys\n")), before);
+            hidden(&with(https, &format!("{fine}    jwks_url: {url}/keys\n")), before);
         }
+        hidden(&with("https://user:hunter2@", fine), "without query");
+        hidden(&with("https://user:hunter2@a.example", ""), before);
+        hidden(&with(https, &format!("{fine}    jwks_url: https://user:hunter2@\n")), "is not a URL");
         // A discovery document that is all address does not fill the log.
         for long in [format!("http://a.example/{}", "x".repeat(100_000)), "x".repeat(100_000)] {
             let message = secure_url(&long).expect_err("refused").to_string();
