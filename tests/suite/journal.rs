@@ -347,3 +347,22 @@ fn strangers_do_not_fill_the_log() {
     let told = lines.iter().filter(|line| line.contains("PermissionService/Check")).count();
     assert!((1..=seconds + 2).contains(&told), "{told} lines in {seconds} s");
 }
+
+/// A store's changelog begins after its creation and goes with it, so the log says who did both.
+#[test]
+fn the_log_says_who_made_and_who_deleted_a_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tokens = directory.path().join("tokens");
+    fs::write(&tokens, "0123456789abcdef ops").expect("written");
+    let server = Server::start(&Record::sqlite(), &["--token-file", tokens.to_str().expect("UTF-8")])
+        .with_token("0123456789abcdef");
+    server.ask("store create wiki").exits(0);
+    let made = server.logs("created a store");
+    server.ask("store delete wiki --yes").exits(0);
+    let deleted = server.logs("deleted a store");
+    for line in [&made, &deleted] {
+        let line: Json = serde_json::from_str(line).expect("a line of JSON");
+        assert_eq!((&line["principal"], &line["name"]), (&"token:ops".into(), &"wiki".into()), "{line}");
+        assert!(line["store"].as_str().is_some_and(|id| id.len() == 36), "{line}");
+    }
+}

@@ -3,16 +3,20 @@
 use crate::config::MAX_STORE_NAME_CHARS;
 use crate::proto;
 use crate::revision::{Revision, WriteId, Zookie};
+use crate::server::call::Call;
 use crate::server::convert::{self, clip};
 use crate::server::node::Node;
 use crate::server::status::{Error, Reason};
 
 pub(super) async fn create_store(
     node: &Node,
+    call: &Call,
     request: proto::CreateStoreRequest,
 ) -> Result<proto::CreateStoreResponse, Error> {
     check_name(&request.name)?;
     let store = node.ask(move |record| async move { record.create_store(&request.name).await }).await?;
+    let principal = &*call.principal;
+    tracing::info!(principal, store = %store.id, name = store.name, "created a store");
     let zookie = Zookie::new(node.database(), store.id, Revision::ZERO, WriteId::NIL);
     Ok(proto::CreateStoreResponse { store: Some(convert::wire_store(&store)), zookie: zookie.to_string() })
 }

@@ -29,6 +29,8 @@ pub(super) async fn delete_store(
     let (_, head) = heads.first().ok_or(Error::StoreNotFound { store: request.store })?;
     let zookie = Zookie::new(node.database(), id, head.revision, head.write_id);
     node.ask(move |record| async move { record.delete_store(id).await }).await?;
+    let principal = &*call.principal;
+    tracing::info!(principal, store = %id, name = store.name, "deleted a store");
     node.forget_store(id);
     Ok(proto::DeleteStoreResponse { zookie: zookie.to_string() })
 }

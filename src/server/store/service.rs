@@ -20,7 +20,7 @@ impl StoreService for Stores {
         request: Request<proto::CreateStoreRequest>,
     ) -> Result<Response<proto::CreateStoreResponse>, Status> {
         let (call, request) = self.0.unary("CreateStore", request).await?;
-        call.answer(create::create_store(&self.0, request)).await
+        call.answer(create::create_store(&self.0, &call, request)).await
     }
 
     async fn get_store(
