@@ -75,6 +75,7 @@ impl DatabaseFile {
 
     /// The connection that writes. Creates the file.
     pub(super) fn writer(&self) -> Result<Connection, DatastoreError> {
+        self.create();
         let connection = self.connect(OpenFlags::SQLITE_OPEN_CREATE)?;
         // WAL: readers do not wait for the writer. It is kept in the file, so readers find it.
         let mode: String = connection
@@ -86,6 +87,17 @@ impl DatabaseFile {
         }
         connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT_BYTES).map_err(failed)?;
         Ok(connection)
+    }
+
+    /// Creates the file, if there is none, so that nobody else can read it: it holds everybody's
+    /// rights, and digests of keys. SQLite gives the files beside it the same mode, and says what is
+    /// wrong if the file cannot be opened.
+    fn create(&self) {
+        let mut options = File::options();
+        options.create_new(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let _ = options.open(&self.path);
     }
 
     /// A connection that reads.
@@ -160,6 +172,25 @@ mod tests {
             Value::Text(value) => value,
             other @ (Value::Null | Value::Real(_) | Value::Blob(_)) => panic!("{name} is {other:?}"),
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_can_read_a_new_file_and_an_old_one_stays_as_it_is() {
+        use std::fs::{Permissions, metadata, set_permissions};
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("relata.db");
+        let file = DatabaseFile::at(&path).expect("a file");
+        let writer = file.writer().expect("a connection");
+        writer.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)").expect("written");
+        let mode =
+            |name: &str| metadata(directory.path().join(name)).expect(name).permissions().mode() & 0o777;
+        assert_eq!(["relata.db", "relata.db-wal", "relata.db-shm"].map(mode), [0o600; 3]);
+        drop(writer);
+        set_permissions(&path, Permissions::from_mode(0o640)).expect("another mode");
+        drop(file.writer().expect("a connection"));
+        assert_eq!(mode("relata.db"), 0o640);
     }
 
     #[test]
