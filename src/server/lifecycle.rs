@@ -248,19 +248,33 @@ fn gate(config: &Config, listeners: &[TcpListener], metrics: &Arc<Metrics>) -> R
                 }
                 authenticators.push(Arc::new(CertificateGrants::open(path)?));
             }
+            if config.tls.is_none()
+                && let Some(address) = beyond_loopback(listeners)?
+            {
+                tracing::warn!(
+                    %address,
+                    "credentials and answers cross the network in plain text: name a certificate (--tls-cert and --tls-key), or let only a proxy that speaks TLS reach this address"
+                );
+            }
             Ok(Gate::Guarded(authenticators))
         }
         Access::Insecure => Ok(Gate::Open),
-        Access::OpenOnLoopback => {
-            for listener in listeners {
-                let address = listener.local_addr().map_err(RunError::Start)?;
-                if !address.ip().to_canonical().is_loopback() {
-                    return Err(RunError::Exposed { address });
-                }
-            }
-            Ok(Gate::Open)
+        Access::OpenOnLoopback => match beyond_loopback(listeners)? {
+            Some(address) => Err(RunError::Exposed { address }),
+            None => Ok(Gate::Open),
+        },
+    }
+}
+
+/// An address that other machines may reach.
+fn beyond_loopback(listeners: &[TcpListener]) -> Result<Option<SocketAddr>, RunError> {
+    for listener in listeners {
+        let address = listener.local_addr().map_err(RunError::Start)?;
+        if !address.ip().to_canonical().is_loopback() {
+            return Ok(Some(address));
         }
     }
+    Ok(None)
 }
 
 /// Where clients come from, and who takes down what they do.

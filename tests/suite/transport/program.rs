@@ -166,3 +166,22 @@ fn a_token_does_not_leave_the_machine_in_plain_text() {
     command.args(["store", "list", "--endpoint", "http://relata.invalid:8081"]);
     run(&mut command, "").exits(69).says("no server answers");
 }
+
+/// Credentials in plain text are only told of where somebody could listen.
+#[test]
+fn a_server_that_takes_credentials_in_plain_text_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens = write(folder.path(), "tokens", "0123456789abcdef ops\n");
+    let flags = ["--token-file", tokens.to_str().expect("UTF-8")];
+    let warns = |address: &str, flags: &[&str]| {
+        let server = Server::start_at(&Record::sqlite(), address, flags);
+        let said = server.logs_until(r#""message":"serving""#);
+        said.iter().filter(|line| line.contains("in plain text")).count()
+    };
+    assert_eq!(warns("0.0.0.0:0", &flags), 1);
+    assert_eq!(warns("127.0.0.1:0", &flags), 0);
+    let (certificate, key) = Authority::new("servers").server().write(folder.path(), "server");
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let encrypted = [&flags[..], &["--tls-cert", &certificate, "--tls-key", &key]].concat();
+    assert_eq!(warns("0.0.0.0:0", &encrypted), 0);
+}
