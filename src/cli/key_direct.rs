@@ -143,6 +143,7 @@ fn refused(error: KeyWorkError) -> Failure {
                 | DatastoreError::Trimmed { .. }
                 | DatastoreError::StoreNotFound
                 | DatastoreError::StoreExists(_)
+                | DatastoreError::TooCostly { .. }
                 | DatastoreError::Other(_) => failure,
             }
         }

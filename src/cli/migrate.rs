@@ -76,6 +76,7 @@ pub(super) fn exit_of(error: &DatastoreError) -> Exit {
         | DatastoreError::TooNew { .. }
         | DatastoreError::StoreNotFound
         | DatastoreError::StoreExists(_)
+        | DatastoreError::TooCostly { .. }
         | DatastoreError::Trimmed { .. } => Exit::BadInput,
         DatastoreError::Corrupt(_) | DatastoreError::Other(_) => Exit::Internal,
     }

@@ -138,6 +138,10 @@ impl Plan {
     }
 }
 
+/// How long the preconditions of a group that no index serves may be looked at, all together. All
+/// writers of the store wait meanwhile, on SQLite those of all stores.
+pub const FILTERS_TIME: Duration = Duration::from_secs(1);
+
 impl Needs {
     /// What a group depends on.
     #[must_use]

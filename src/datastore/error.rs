@@ -39,6 +39,13 @@ pub enum DatastoreError {
     /// The database file is served by another process.
     #[error("`{0}` is in use by another process; stop that one or name another file")]
     InUse(String),
+    /// A precondition is about more tuples than can be looked through while other writers wait.
+    /// Nothing was written.
+    #[error(
+        "a filter of a precondition was not judged within {limit:?}, while other writers wait; give the object's \
+         type and id, or the subject's, so that an index finds what matches"
+    )]
+    TooCostly { limit: std::time::Duration },
     /// Anything else: a defect or a misconfiguration.
     #[error("the database refused")]
     Other(#[source] anyhow::Error),

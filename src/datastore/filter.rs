@@ -36,6 +36,13 @@ impl TupleFilter {
             && self.subject_relation.as_ref().is_none_or(|wanted| wanted.as_ref() == key.subject.relation())
     }
 
+    /// Whether an index leads to what matches: the object is given, or the subject.
+    #[must_use]
+    pub fn is_indexed(&self) -> bool {
+        (self.object_type.is_some() && self.object_id.is_some())
+            || (self.subject_type.is_some() && self.subject_id.is_some())
+    }
+
     /// The one key that can match, if every part is given and they make a key.
     #[must_use]
     pub fn exact(&self) -> Option<TupleKey> {

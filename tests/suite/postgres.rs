@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use relata::datastore::committer::{CommitterSettings, Committers};
 use relata::datastore::postgres::{Postgres, PostgresSettings};
 use relata::datastore::{
-    Action, Datastore, DatastoreError, Outcome, Store, TupleFilter, Update, Write, WriteError,
+    Action, Datastore, DatastoreError, Expectation, Outcome, Precondition, Store, TupleFilter, Update, Write,
+    WriteError,
 };
 use relata::metrics::Metrics;
 use relata::revision::{Revision, StoreId, WriteId};
@@ -387,6 +388,38 @@ async fn a_store_locked_by_another_holds_up_nobody_else() {
     };
     let (waited, ()) = tokio::join!(waiting, releasing);
     assert_eq!(revision(&waited.expect("committed")), Revision(1));
+}
+
+/// A precondition that no index serves is looked for during a time that does not hold up other
+/// writers, and then refused for good: trying again would take as long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_precondition_that_takes_too_long_is_refused_and_not_tried_again() {
+    let (url, node, store) = fresh_node!();
+    commit_one(&node, store, create("slow:1#viewer@user:bob")).await.expect("committed");
+    // Whoever looks at that tuple takes half a minute.
+    let slow = "ALTER TABLE relata.tuple RENAME TO stored;
+                CREATE VIEW relata.tuple AS SELECT * FROM relata.stored
+                WHERE object_type <> 'slow' OR pg_sleep(30) IS NULL";
+    behind_its_back(&url, slow).await;
+    let asked = |filter| {
+        let mut write = create("doc:1#viewer@user:ann");
+        let Action::Tuples { preconditions, .. } = &mut write.action else { panic!("tuples are written") };
+        preconditions.push(Precondition { filter, expectation: Expectation::Match });
+        write
+    };
+    let sparse = TupleFilter { relation: "viewer".parse().ok(), ..TupleFilter::default() };
+    let begun = Instant::now();
+    let refused = commit_one(&node, store, asked(sparse)).await;
+    assert!(matches!(refused, Err(DatastoreError::TooCostly { .. })), "{refused:?}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    // One that an index serves does not come by that tuple.
+    let object = TupleFilter {
+        object_type: "doc".parse().ok(),
+        object_id: Some("1".into()),
+        ..TupleFilter::default()
+    };
+    let judged = commit_one(&node, store, asked(object)).await.expect("judged");
+    assert!(matches!(judged, Outcome::Failed(WriteError::PreconditionFailed { .. })), "{judged:?}");
 }
 
 /// A writer that waited for the lock decides by what the one before it left, not by what it

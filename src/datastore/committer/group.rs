@@ -294,7 +294,9 @@ impl Remedy {
     fn of(error: &DatastoreError) -> Self {
         match error {
             DatastoreError::Unavailable(_) => Self::Repeat,
-            DatastoreError::Corrupt(_) | DatastoreError::Other(_) => Self::Divide,
+            DatastoreError::Corrupt(_) | DatastoreError::TooCostly { .. } | DatastoreError::Other(_) => {
+                Self::Divide
+            }
             DatastoreError::OutcomeUnknown(_)
             | DatastoreError::NotMigrated { .. }
             | DatastoreError::TooNew { .. }

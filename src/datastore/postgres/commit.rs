@@ -20,7 +20,7 @@ use super::lane::{Lane, Session};
 use super::reads::key;
 use super::rows::{Columns, corrupt, number};
 use crate::datastore::decide::{
-    Decision, Found, Needs, Plan, Remembered, Scope, Since, UNJUDGED_AT_MOST, Upsert, decide,
+    Decision, FILTERS_TIME, Found, Needs, Plan, Remembered, Scope, Since, UNJUDGED_AT_MOST, Upsert, decide,
 };
 use crate::datastore::encoding::{AttributeColumns, KeyColumns, state_to_text};
 use crate::datastore::{DatastoreError, Head, LogEntry, Outcome, SchemaId, StoredSchema, TupleFilter, Write};
@@ -126,8 +126,7 @@ async fn lock_where(
     store: StoreId,
     condition: &str,
 ) -> Result<Option<Locked>, Failure> {
-    // The server gives up a little before we give up on the server, and so releases the lock.
-    let limit = session.round_trip().saturating_mul(9) / 10;
+    let limit = time_limit(session);
     session.step("db.commit.lock");
     let asked = Instant::now();
     let rows = session.begin("ISOLATION LEVEL READ COMMITTED", &lock_script(store, condition, limit)).await?;
@@ -139,6 +138,12 @@ async fn lock_where(
         schema: columns.schema()?,
         created_at: columns.timestamp()?,
     }))
+}
+
+/// The longest a statement may take. The server gives up a little before we give up on the server,
+/// and so releases the lock.
+fn time_limit(session: &Session) -> Duration {
+    session.round_trip().saturating_mul(9) / 10
 }
 
 fn lock_script(StoreId(store): StoreId, condition: &str, limit: Duration) -> String {
@@ -280,6 +285,32 @@ async fn matching(
     filters: &[TupleFilter],
 ) -> Result<HashSet<TupleFilter>, Failure> {
     let mut matching = HashSet::new();
+    if filters.is_empty() {
+        return Ok(matching);
+    }
+    let (indexed, sparse): (Vec<_>, Vec<_>) = filters.iter().cloned().partition(TupleFilter::is_indexed);
+    ask_filters(session, store, now, &indexed, &mut matching).await?;
+    if !sparse.is_empty() {
+        let (usual, limit) = (time_limit(session), FILTERS_TIME.min(session.round_trip() / 2));
+        session.script(format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
+        let asked = ask_filters(session, store, now, &sparse, &mut matching).await;
+        asked.map_err(|failure| match failure {
+            failure if failure.is_of_time() => DatastoreError::TooCostly { limit }.into(),
+            failure => failure,
+        })?;
+        session.script(format!("SET LOCAL statement_timeout = {}", usual.as_millis())).await?;
+    }
+    Ok(matching)
+}
+
+/// Adds those of some filters that match.
+async fn ask_filters(
+    session: &mut Session,
+    store: StoreId,
+    now: Timestamp,
+    filters: &[TupleFilter],
+    matching: &mut HashSet<TupleFilter>,
+) -> Result<(), Failure> {
     for some in filters.chunks(FILTERS_PER_STATEMENT) {
         let mut builder = QueryBuilder::<Postgres>::new("");
         for (index, filter) in some.iter().enumerate() {
@@ -301,7 +332,7 @@ async fn matching(
             matching.extend(usize::try_from(index).ok().and_then(|index| some.get(index)).cloned());
         }
     }
-    Ok(matching)
+    Ok(())
 }
 
 /// What was written since a revision.

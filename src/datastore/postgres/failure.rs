@@ -75,6 +75,12 @@ impl Failure {
         }
     }
 
+    /// Whether the server gave a statement up because it took too long.
+    pub(super) fn is_of_time(&self) -> bool {
+        let Self::Transient(error) = self else { return false };
+        error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("57014")
+    }
+
     /// What it means that COMMIT failed so.
     pub(super) fn of_commit(self) -> Self {
         if self.is_verdict() { self } else { DatastoreError::OutcomeUnknown(self.into()).into() }

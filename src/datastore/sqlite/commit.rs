@@ -1,14 +1,14 @@
 //! The transaction of a group of writes: lock, read, decide, store, commit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, bytes, failed, get, number};
 use super::{DatastoreError, Outcome, StoredSchema, Write, file, read, scan};
 use crate::datastore::decide::{
-    Decision, Found, IDEMPOTENCY_KEPT, Needs, Plan, Remembered, Scope, Since, UNJUDGED_AT_MOST, Upsert,
-    decide,
+    Decision, FILTERS_TIME, Found, IDEMPOTENCY_KEPT, Needs, Plan, Remembered, Scope, Since, UNJUDGED_AT_MOST,
+    Upsert, decide,
 };
 use crate::datastore::encoding::{AttributeColumns, KeyColumns, state_to_text};
 use crate::datastore::{Change, GroupError, LogEntry};
@@ -85,12 +85,7 @@ fn find(transaction: &Transaction<'_>, store: StoreId, needs: &Needs) -> Result<
             tuples.insert(key.clone(), attributes);
         }
     }
-    let mut matching = HashSet::new();
-    for filter in &needs.filters {
-        if scan::matches(transaction, store, filter, now)? {
-            matching.insert(filter.clone());
-        }
-    }
+    let matching = scan::matching(transaction, store, &needs.filters, now, FILTERS_TIME)?;
     let mut remembered = HashMap::new();
     for scope in &needs.idempotency {
         if let Some(first) = first_use(transaction, store, scope)? {

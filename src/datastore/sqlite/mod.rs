@@ -1,7 +1,7 @@
 //! The record in one SQLite file: what serves when nothing is configured.
 //!
 //! SQLite is synchronous, so its connections live on threads of their own: one that writes and
-//! a few that read ([`threads`]). A job handed to a thread runs to its end, whatever becomes of
+//! a few that read, one of them for the feed alone ([`threads`]). A job handed to a thread runs to its end, whatever becomes of
 //! the future that waits for it. The file belongs to one process at a time; a lock file beside
 //! it says so ([`mod@file`]).
 //!
@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`file`] | opens connections with every setting spelled out; holds the lock file |
 //! | [`threads`] | runs jobs on the connections |
+//! | [`time_limit`] | ends statements that take too long |
 //! | [`migrate`] | makes and upgrades the tables, and the identity |
 //! | [`commit`] | the transaction of a group of writes |
 //! | [`read`] | heads, log and schemas |
@@ -31,6 +32,7 @@ mod scan;
 mod stores;
 mod survey;
 mod threads;
+mod time_limit;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -45,8 +47,8 @@ pub use self::survey::{FileFacts, FileSystem, Place, SqliteSurvey, survey};
 use self::threads::Threads;
 use super::{
     Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
-    KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter,
-    TuplePage, Upkeep, Write,
+    KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema,
+    TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::metrics::Metrics;
 use crate::revision::{Revision, StoreId, WriteId};
@@ -107,14 +109,28 @@ impl Sqlite {
         &self,
         job: impl FnOnce(&Connection) -> Result<R, DatastoreError> + Send + 'static,
     ) -> Result<R, DatastoreError> {
-        let job = move |connection: &mut Connection| {
-            migrate::ensure(connection)?;
-            let snapshot = connection.transaction().map_err(rows::failed)?;
-            let result = job(&snapshot)?;
-            snapshot.finish().map_err(rows::failed)?;
-            Ok(result)
-        };
-        self.threads.read(job).await
+        self.threads.read(in_one_snapshot(job)).await
+    }
+
+    /// The same for what a node must know to go on, on a connection that nothing else keeps busy.
+    async fn follow<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<R, DatastoreError> + Send + 'static,
+    ) -> Result<R, DatastoreError> {
+        self.threads.follow(in_one_snapshot(job)).await
+    }
+}
+
+/// The job on migrated tables, in one snapshot.
+fn in_one_snapshot<R>(
+    job: impl FnOnce(&Connection) -> Result<R, DatastoreError> + Send + 'static,
+) -> impl FnOnce(&mut Connection) -> Result<R, DatastoreError> + Send + 'static {
+    move |connection| {
+        migrate::ensure(connection)?;
+        let snapshot = connection.transaction().map_err(rows::failed)?;
+        let result = job(&snapshot)?;
+        snapshot.finish().map_err(rows::failed)?;
+        Ok(result)
     }
 }
 
@@ -187,7 +203,7 @@ impl Datastore for Sqlite {
     }
 
     async fn live_keys(&self, known: Option<KeysStamp>) -> Result<Option<LiveKeys>, DatastoreError> {
-        self.read(move |snapshot| keys::live(snapshot, known)).await
+        self.follow(move |snapshot| keys::live(snapshot, known)).await
     }
 
     async fn commit(&self, store: StoreId, group: Arc<[Write]>) -> Result<Vec<Outcome>, GroupError> {
@@ -212,11 +228,11 @@ impl Datastore for Sqlite {
 
     async fn heads(&self, stores: &[StoreId]) -> Result<Vec<(StoreId, Head)>, DatastoreError> {
         let stores = stores.to_vec();
-        self.read(move |snapshot| read::heads(snapshot, &stores)).await
+        self.follow(move |snapshot| read::heads(snapshot, &stores)).await
     }
 
     async fn log(&self, store: StoreId, from: Revision, limit: u32) -> Result<Vec<LogEntry>, DatastoreError> {
-        self.read(move |snapshot| read::log(snapshot, store, from, limit)).await
+        self.follow(move |snapshot| read::log(snapshot, store, from, limit)).await
     }
 
     async fn write_ids(
@@ -225,7 +241,7 @@ impl Datastore for Sqlite {
         from: Revision,
         limit: u32,
     ) -> Result<Vec<(Revision, WriteId)>, DatastoreError> {
-        self.read(move |snapshot| read::write_ids(snapshot, store, from, limit)).await
+        self.follow(move |snapshot| read::write_ids(snapshot, store, from, limit)).await
     }
 
     async fn history(&self, store: StoreId, query: HistoryQuery) -> Result<History, DatastoreError> {

@@ -22,6 +22,8 @@ pub(super) fn failed(error: rusqlite::Error) -> DatastoreError {
             | ErrorCode::CannotOpen
             | ErrorCode::ReadOnly
             | ErrorCode::OutOfMemory
+            // It took too long: `time_limit`.
+            | ErrorCode::OperationInterrupted
             | ErrorCode::PermissionDenied
             | ErrorCode::NotADatabase
             | ErrorCode::FileLockingProtocolFailed => DatastoreError::Unavailable(error.into()),

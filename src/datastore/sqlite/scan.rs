@@ -6,11 +6,14 @@
 //! order out of the primary key as well as out of the subject index.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::rows::{self, bytes, failed};
+use super::time_limit::TimeLimit;
 use super::{DatastoreError, Head, TupleFilter, TuplePage, read};
 use crate::datastore::encoding::KeyColumns;
 use crate::revision::StoreId;
@@ -56,8 +59,38 @@ pub(super) fn key_after(
     found.next().map_err(failed)?.map(|row| rows::key(row, 0)).transpose()
 }
 
+/// Which filters match a tuple that is live at `now`. Those that no index serves have so long, all
+/// together.
+pub(super) fn matching(
+    snapshot: &Connection,
+    store: StoreId,
+    filters: &[TupleFilter],
+    now: Timestamp,
+    limit: Duration,
+) -> Result<HashSet<TupleFilter>, DatastoreError> {
+    let mut matching = HashSet::new();
+    let (indexed, sparse): (Vec<_>, Vec<_>) = filters.iter().partition(|filter| filter.is_indexed());
+    for filter in indexed {
+        if matches(snapshot, store, filter, now)? {
+            matching.insert(filter.clone());
+        }
+    }
+    if !sparse.is_empty() {
+        let timed = TimeLimit::on(snapshot, Instant::now() + limit)?;
+        for filter in sparse {
+            match matches(snapshot, store, filter, now) {
+                Ok(true) => drop(matching.insert(filter.clone())),
+                Ok(false) => {}
+                Err(_) if timed.is_over() => return Err(DatastoreError::TooCostly { limit }),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(matching)
+}
+
 /// Whether any tuple that is live at `now` matches.
-pub(super) fn matches(
+fn matches(
     snapshot: &Connection,
     store: StoreId,
     filter: &TupleFilter,
@@ -214,6 +247,31 @@ mod tests {
         let steps = statement.query_map(params_from_iter(query.parameters), |row| row.get::<_, String>(3));
         let steps: Vec<_> = steps.expect("a plan").map(|step| step.expect("a step")).collect();
         steps.join("; ")
+    }
+
+    /// Other writers wait meanwhile, so what no index serves is not looked for without end.
+    #[test]
+    fn a_filter_without_an_index_has_a_time_limit() {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        migrate::migrate(&mut connection).expect("tables");
+        let store = StoreId(uuid::Uuid::from_u128(7));
+        let filled = "INSERT INTO store (id, name, created_at, floor) VALUES (?1, 'full', 0, 1)";
+        connection.execute(filled, [bytes(store)]).expect("a store");
+        let many = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 20000)
+                    INSERT INTO tuple (store, object_type, object_id, relation, subject_type, subject_id,
+                                       subject_relation, revision, ordinal)
+                    SELECT ?1, 'doc', 'id' || n, 'viewer', 'user', 'ann', '', 1, n FROM number";
+        connection.execute(many, [bytes(store)]).expect("tuples");
+        let now = Timestamp::from_micros(0);
+        let mut ask = |filter: &TupleFilter, limit| {
+            let transaction = connection.transaction().expect("a transaction");
+            matching(&transaction, store, std::slice::from_ref(filter), now, limit)
+        };
+        let (sparse, indexed) = (filter("", "owner", ""), filter("doc:id7", "", ""));
+        let refused = ask(&sparse, Duration::ZERO);
+        assert!(matches!(refused, Err(DatastoreError::TooCostly { .. })), "{refused:?}");
+        assert_eq!(ask(&indexed, Duration::ZERO).expect("an answer"), HashSet::from([indexed.clone()]));
+        assert_eq!(ask(&sparse, Duration::from_mins(1)).expect("time enough"), HashSet::new());
     }
 
     #[test]

@@ -507,6 +507,9 @@ fn record_row(error: &DatastoreError) -> Row {
         )
         .retry(LATER),
         DatastoreError::Trimmed { floor } => Error::LogTrimmed { floor: *floor }.row(),
+        DatastoreError::TooCostly { .. } => {
+            Row::new(Code::ResourceExhausted, Reason::LimitExceeded, error.to_string())
+        }
         DatastoreError::StoreNotFound => Row::new(Code::NotFound, Reason::StoreNotFound, error.to_string()),
         DatastoreError::StoreExists(name) => {
             Row::new(Code::AlreadyExists, Reason::StoreExists, error.to_string()).with("name", name)

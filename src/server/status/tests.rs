@@ -310,6 +310,12 @@ fn rows() -> Vec<(Error, Code, Reason, &'static str)> {
         (record(DatastoreError::TooNew { found: 9, known: 1 }), Unavailable, Reason::DatabaseUnavailable, ""),
         (record(DatastoreError::Corrupt("row of db.internal".into())), Internal, Reason::Internal, ""),
         (record(DatastoreError::Trimmed { floor: Revision(5) }), OutOfRange, Reason::LogTrimmed, ""),
+        (
+            record(DatastoreError::TooCostly { limit: Duration::from_secs(1) }),
+            ResourceExhausted,
+            Reason::LimitExceeded,
+            "",
+        ),
         (record(DatastoreError::StoreNotFound), NotFound, Reason::StoreNotFound, ""),
         (record(DatastoreError::StoreExists("x".into())), AlreadyExists, Reason::StoreExists, ""),
         (record(DatastoreError::InUse("/db.internal".into())), Internal, Reason::Internal, ""),
