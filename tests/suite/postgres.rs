@@ -390,6 +390,38 @@ async fn a_store_locked_by_another_holds_up_nobody_else() {
     assert_eq!(revision(&waited.expect("committed")), Revision(1));
 }
 
+/// A question that takes too long is given up by the server as well as by who asked: none is left
+/// behind to fill the server with work that nobody waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_nobody_waits_for_is_not_answered_on() {
+    let (url, _, store) = fresh_node!();
+    let mut other = PgConnection::connect(&url).await.expect("a connection");
+    let mut transaction = other.begin().await.expect("a transaction");
+    sqlx::raw_sql("LOCK TABLE relata.tuple").execute(&mut *transaction).await.expect("locked");
+    // With sessions of its own, and as if a pooler shared them out.
+    for capacity in [None, Some(0)] {
+        let node = node_with(&url, |settings| {
+            settings.round_trip = Duration::from_millis(600);
+            settings.statement_cache_capacity = capacity;
+        })
+        .await;
+        let outcome = node.tuples(store, &TupleFilter::default(), None, 10).await;
+        assert!(matches!(outcome, Err(DatastoreError::Unavailable(_))), "{outcome:?}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let statement = "SELECT count(*) FROM pg_stat_activity
+                             WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let left: i64 =
+                sqlx::query_scalar(statement).fetch_one(&mut *transaction).await.expect("a count");
+            if left == 0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{left} statements still wait, {capacity:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 /// A precondition that no index serves is looked for during a time that does not hold up other
 /// writers, and then refused for good: trying again would take as long.
 #[tokio::test(flavor = "multi_thread")]

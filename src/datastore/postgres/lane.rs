@@ -51,6 +51,19 @@ impl Planning {
     }
 }
 
+/// How a session notices by itself that we are gone. A connection that died without a word while
+/// a transaction was open would otherwise keep the store's lock for hours, because a server waits
+/// for the next message without a time limit. (Meaningless, and harmless, on a local socket.)
+const KEEPALIVE: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;
+    SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000;";
+
+/// The longest a statement may run, in milliseconds. The server gives up a little before we give
+/// up on the server: what nobody waits for any more would otherwise go on, and the next question
+/// would open another connection beside it.
+fn statement_limit(round_trip: Duration) -> u128 {
+    (round_trip.saturating_mul(9) / 10).as_millis()
+}
+
 /// A bounded set of connections for one purpose.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -219,7 +232,12 @@ impl Lane {
         let counted = Counted::one(self.metrics.database.connections_open.of(self.name));
         let mut session = self.session(Open { connection, _counted: counted });
         session.step("db.connect.check");
-        let settings = if self.sessions.are_shared() { "" } else { self.planning.of_session() };
+        let settings = if self.sessions.are_shared() {
+            String::new()
+        } else {
+            let limit = statement_limit(self.round_trip);
+            format!("{} {KEEPALIVE} SET statement_timeout = {limit};", self.planning.of_session())
+        };
         let rows = session.script(format!("{settings} SELECT pg_is_in_recovery()")).await?;
         session.answered = 0;
         refuse_standby(&rows)?;
@@ -306,7 +324,12 @@ impl Session {
 
     /// Begins a transaction, in the same round trip with what is to be done first.
     pub(super) async fn begin(&mut self, modes: &str, first: &str) -> Result<Vec<PgRow>, Failure> {
-        let settings = if self.sessions.are_shared() { Planning::of_transaction() } else { "" };
+        let settings = if self.sessions.are_shared() {
+            let limit = statement_limit(self.round_trip);
+            format!("{} SET LOCAL statement_timeout = {limit};", Planning::of_transaction())
+        } else {
+            String::new()
+        };
         let rows = self.script(format!("BEGIN {modes}; {settings} {first}")).await?;
         self.in_transaction = true;
         Ok(rows)

@@ -5,6 +5,7 @@
 //! connection of its own. Every hint may be lost; polling is the truth.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::sync::{Notify, broadcast};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -40,7 +41,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The same, where listening seems not to work at all.
 const RETRY_DEAF: Duration = Duration::from_mins(1);
 
-/// How long making the connection that listens may take.
+/// How long it may take until a connection listens, from the beginning.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// Marks a payload that a node sends to itself.
@@ -159,6 +160,25 @@ enum Silence {
     Sudden,
 }
 
+/// A connection that listens.
+async fn listening(options: &PgConnectOptions, limit: Duration) -> Result<PgListener, sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(limit)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connect_lazy_with(options.clone());
+    // A server that accepts and then says nothing must not keep us waiting for ever.
+    let beginning = async {
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    };
+    timeout(limit, beginning)
+        .await
+        .unwrap_or_else(|_elapsed| Err(std::io::Error::from(ErrorKind::TimedOut).into()))
+}
+
 /// Listens on one connection for as long as it hears itself.
 async fn listen_once(
     options: &PgConnectOptions,
@@ -166,14 +186,7 @@ async fn listen_once(
     hints: &broadcast::Sender<StoreId>,
     hearing: &AtomicBool,
 ) -> Result<Silence, sqlx::Error> {
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(CONNECT_TIME)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .connect_lazy_with(options.clone());
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(CHANNEL).await?;
+    let listener = listening(options, CONNECT_TIME).await?;
     // A stream, because its state survives the time limits below.
     let mut notifications = Box::pin(listener.into_stream());
 
@@ -216,6 +229,9 @@ async fn listen_once(
 
 #[cfg(test)]
 mod tests {
+    use sqlx::postgres::PgSslMode;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -231,6 +247,29 @@ mod tests {
             })
             .collect();
         assert_eq!(read, Vec::from_iter(stores));
+    }
+
+    /// As behind a cut network, or before a server that hangs.
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_not_waited_for() {
+        const READY: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = server.local_addr().expect("an address").port();
+        let serving = tokio::spawn(async move {
+            let (mut connection, _) = server.accept().await.expect("a connection");
+            let mut hello = [0; 1024];
+            assert!(connection.read(&mut hello).await.expect("a greeting") > 0);
+            connection.write_all(READY).await.expect("an answer");
+            std::future::pending::<()>().await;
+        });
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(port)
+            .username("nobody")
+            .ssl_mode(PgSslMode::Disable);
+        let outcome = timeout(Duration::from_secs(20), listening(&options, Duration::from_millis(300))).await;
+        assert!(outcome.expect("given up").is_err());
+        serving.abort();
     }
 
     #[test]
