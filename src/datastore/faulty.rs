@@ -30,8 +30,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     Committed, Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter,
-    KeyId, KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema,
-    TupleFilter, TuplePage, Upkeep, Write,
+    KeyId, KeysStamp, ListedSchema, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey,
+    StoredSchema, TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
@@ -534,7 +534,7 @@ impl Datastore for Faulty {
         store: StoreId,
         before: Option<SchemaId>,
         limit: u32,
-    ) -> Result<Vec<StoredSchema>, DatastoreError> {
+    ) -> Result<Vec<ListedSchema>, DatastoreError> {
         let call = |inner: Arc<dyn Datastore>| async move { inner.schemas(store, before, limit).await };
         self.ask(Method::Schemas, call).await
     }

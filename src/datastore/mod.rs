@@ -43,7 +43,7 @@ pub use error::{DatastoreError, GroupError};
 pub use filter::{Expectation, Precondition, TupleFilter};
 pub use history::{History, HistoryQuery, Order};
 pub use keys::{KeyDigest, KeyFilter, KeyId, KeysStamp, LiveKey, LiveKeys, NewKey, StoredKey};
-pub use stored::{Change, Head, Identity, LogEntry, SchemaId, Store, StoredSchema, TuplePage};
+pub use stored::{Change, Head, Identity, ListedSchema, LogEntry, SchemaId, Store, StoredSchema, TuplePage};
 pub use upkeep::{Purge, PurgeMark, Trim, Upkeep};
 pub use write::{Action, Committed, Idempotency, Judge, Judged, Outcome, Update, Write, WriteError};
 
@@ -183,7 +183,7 @@ pub trait Datastore: Send + Sync + std::fmt::Debug + 'static {
         store: StoreId,
         before: Option<SchemaId>,
         limit: u32,
-    ) -> Result<Vec<StoredSchema>, DatastoreError>;
+    ) -> Result<Vec<ListedSchema>, DatastoreError>;
 
     /// Tells other nodes that these stores have new revisions. A hint: it may be lost.
     async fn notify(&self, stores: &[StoreId]);

@@ -38,6 +38,17 @@ pub struct StoredSchema {
     pub json: Arc<str>,
 }
 
+/// A version of a schema without what it says, which may be long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedSchema {
+    /// Its identity.
+    pub id: SchemaId,
+    /// The revision that put it in force.
+    pub revision: Revision,
+    /// When, by the database's clock.
+    pub written_at: Timestamp,
+}
+
 /// The newest revision of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {

@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 
 use super::{
     Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
-    KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter,
-    TuplePage, Upkeep, Write,
+    KeysStamp, ListedSchema, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema,
+    TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
@@ -181,7 +181,7 @@ impl Datastore for Traced {
         store: StoreId,
         before: Option<SchemaId>,
         limit: u32,
-    ) -> Result<Vec<StoredSchema>, DatastoreError> {
+    ) -> Result<Vec<ListedSchema>, DatastoreError> {
         self.ask("db.schema.list", self.0.schemas(store, before, limit)).await
     }
 

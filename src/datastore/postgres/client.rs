@@ -15,8 +15,8 @@ use super::settings::UPKEEP_CONNECTIONS;
 use super::{PostgresSettings, commit, history, keys, migrate, reads, stores};
 use crate::datastore::{
     Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
-    KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema, TupleFilter,
-    TuplePage, Upkeep, Write,
+    KeysStamp, ListedSchema, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema,
+    TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::metrics::{self, Metrics};
 use crate::revision::{Revision, StoreId, WriteId};
@@ -304,7 +304,7 @@ impl Datastore for Postgres {
         store: StoreId,
         before: Option<SchemaId>,
         limit: u32,
-    ) -> Result<Vec<StoredSchema>, DatastoreError> {
+    ) -> Result<Vec<ListedSchema>, DatastoreError> {
         self.told(reads::schemas(&self.general, store, before, limit).await).await
     }
 

@@ -14,7 +14,8 @@ use super::rows::{self, Columns, corrupt, number};
 use crate::datastore::encoding::{AttributeColumns, KeyColumns, state_from_text};
 use crate::datastore::whole::whole;
 use crate::datastore::{
-    Change, DatastoreError, Head, Identity, LogEntry, SchemaId, Store, StoredSchema, TupleFilter, TuplePage,
+    Change, DatastoreError, Head, Identity, ListedSchema, LogEntry, SchemaId, Store, StoredSchema,
+    TupleFilter, TuplePage,
 };
 use crate::revision::{DatabaseId, Revision, StoreId, WriteId};
 use crate::time::Timestamp;
@@ -402,13 +403,13 @@ pub(super) async fn schemas(
     store: StoreId,
     before: Option<SchemaId>,
     limit: u32,
-) -> Result<Vec<StoredSchema>, Failure> {
+) -> Result<Vec<ListedSchema>, Failure> {
     let before = before.map(|id| id.0.to_string());
     let rows = lane
         .talk(move |session| {
             let before = before.clone();
             Box::pin(async move {
-                let statement = "SELECT id, revision, written_at, text, json FROM relata.schema
+                let statement = "SELECT id, revision, written_at FROM relata.schema
                                  WHERE store = $1 AND ($2::text IS NULL OR id < $2) ORDER BY id DESC LIMIT $3";
                 session
                     .rows(sqlx::query(statement).bind(store.0).bind(before).bind(i64::from(limit)))
@@ -416,5 +417,5 @@ pub(super) async fn schemas(
             })
         })
         .await?;
-    rows.iter().map(rows::stored_schema).collect()
+    rows.iter().map(rows::listed_schema).collect()
 }

@@ -7,7 +7,7 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use super::failure::Failure;
-use crate::datastore::{DatastoreError, Head, SchemaId, Store, StoredSchema};
+use crate::datastore::{DatastoreError, Head, ListedSchema, SchemaId, Store, StoredSchema};
 use crate::revision::{Revision, StoreId, WriteId};
 use crate::time::Timestamp;
 
@@ -105,6 +105,13 @@ pub(super) fn head(columns: &mut Columns<'_>) -> Result<(StoreId, Head), Failure
         }
     };
     Ok((store, head))
+}
+
+/// `id, revision, written_at` of a schema.
+pub(super) fn listed_schema(row: &PgRow) -> Result<ListedSchema, Failure> {
+    let mut columns = Columns::of(row);
+    let id: &str = columns.next()?;
+    Ok(ListedSchema { id: schema_id(id)?, revision: columns.revision()?, written_at: columns.timestamp()? })
 }
 
 /// `id, revision, written_at, text, json` of a schema.

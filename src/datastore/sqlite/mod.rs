@@ -47,7 +47,7 @@ pub use self::survey::{FileFacts, FileSystem, Place, SqliteSurvey, survey};
 use self::threads::Threads;
 use super::{
     Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity, KeyFilter, KeyId,
-    KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema,
+    KeysStamp, ListedSchema, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey, StoredSchema,
     TupleFilter, TuplePage, Upkeep, Write,
 };
 use crate::metrics::Metrics;
@@ -278,7 +278,7 @@ impl Datastore for Sqlite {
         store: StoreId,
         before: Option<SchemaId>,
         limit: u32,
-    ) -> Result<Vec<StoredSchema>, DatastoreError> {
+    ) -> Result<Vec<ListedSchema>, DatastoreError> {
         self.read(move |snapshot| read::schemas(snapshot, store, before, limit)).await
     }
 

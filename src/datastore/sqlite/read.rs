@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use super::rows::{self, bytes, failed, get, number};
 use super::{DatastoreError, Head, LogEntry, SchemaId, StoredSchema, stores};
 use crate::datastore::whole::whole;
-use crate::datastore::{Change, encoding};
+use crate::datastore::{Change, ListedSchema, encoding};
 use crate::revision::{Revision, StoreId, WriteId};
 
 /// The heads of the live ones among `stores`.
@@ -151,7 +151,16 @@ pub(super) fn schema(
     id: SchemaId,
 ) -> Result<Option<StoredSchema>, DatastoreError> {
     let sql = "SELECT id, revision, written_at, text, json FROM schema WHERE store = ? AND id = ?";
-    Ok(select_schemas(snapshot, sql, params![bytes(store), id.0.to_string()])?.pop())
+    let mut statement = snapshot.prepare_cached(sql).map_err(failed)?;
+    let mut found = statement.query(params![bytes(store), id.0.to_string()]).map_err(failed)?;
+    let Some(row) = found.next().map_err(failed)? else { return Ok(None) };
+    Ok(Some(StoredSchema {
+        id: rows::schema_id(row, 0)?,
+        revision: rows::revision(row, 1)?,
+        written_at: rows::timestamp(row, 2)?,
+        text: rows::text(row, 3)?.into(),
+        json: rows::text(row, 4)?.into(),
+    }))
 }
 
 /// Schema versions, the newest first.
@@ -160,28 +169,18 @@ pub(super) fn schemas(
     store: StoreId,
     before: Option<SchemaId>,
     limit: u32,
-) -> Result<Vec<StoredSchema>, DatastoreError> {
+) -> Result<Vec<ListedSchema>, DatastoreError> {
     let before = before.map(|id| id.0.to_string());
-    let sql = "SELECT id, revision, written_at, text, json FROM schema \
+    let sql = "SELECT id, revision, written_at FROM schema \
                WHERE store = ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3";
-    select_schemas(snapshot, sql, params![bytes(store), before, limit])
-}
-
-fn select_schemas(
-    snapshot: &Connection,
-    sql: &str,
-    parameters: impl rusqlite::Params,
-) -> Result<Vec<StoredSchema>, DatastoreError> {
     let mut statement = snapshot.prepare_cached(sql).map_err(failed)?;
-    let mut found = statement.query(parameters).map_err(failed)?;
+    let mut found = statement.query(params![bytes(store), before, limit]).map_err(failed)?;
     let mut schemas = Vec::new();
     while let Some(row) = found.next().map_err(failed)? {
-        schemas.push(StoredSchema {
+        schemas.push(ListedSchema {
             id: rows::schema_id(row, 0)?,
             revision: rows::revision(row, 1)?,
             written_at: rows::timestamp(row, 2)?,
-            text: rows::text(row, 3)?.into(),
-            json: rows::text(row, 4)?.into(),
         });
     }
     Ok(schemas)

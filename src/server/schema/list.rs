@@ -40,7 +40,9 @@ pub(super) async fn list_schemas(
     let schemas = schemas.iter().map(|stored| proto::Schema {
         text: String::new(),
         json: String::new(),
-        ..convert::wire_schema(stored)
+        id: stored.id.0.to_string(),
+        written_at: Some(convert::wire_timestamp(stored.written_at)),
+        revision: stored.revision.0,
     });
     Ok(proto::ListSchemasResponse { schemas: schemas.collect(), cursor })
 }

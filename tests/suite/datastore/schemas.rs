@@ -1,6 +1,8 @@
 //! Schema versions: immutable, numbered by the same log, the newest in force.
 
-use relata::datastore::{Action, Committed, Judge, Judged, SchemaId, Update, Write, WriteError};
+use relata::datastore::{
+    Action, Committed, Judge, Judged, ListedSchema, SchemaId, Update, Write, WriteError,
+};
 use relata::revision::{Revision, WriteId};
 use relata::time::Timestamp;
 
@@ -32,6 +34,9 @@ pub async fn schemas_take_revisions_and_the_newest_is_in_force(fixture: Fixture)
         let entry = fixture.log().await.pop().expect("an entry");
         assert_eq!((entry.schema, entry.committed_at), (Some(id), stored.written_at));
         assert!(entry.changes.is_empty());
+        let listed = fixture.datastore.schemas(fixture.store, None, 1).await.expect("schemas");
+        let expected = ListedSchema { id, revision: stored.revision, written_at: stored.written_at };
+        assert_eq!(listed, [expected]);
         ids.push(id);
     }
 

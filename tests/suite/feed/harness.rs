@@ -10,8 +10,8 @@ use std::time::Duration;
 use relata::datastore::sqlite::Sqlite;
 use relata::datastore::{
     Action, Committed, Datastore, DatastoreError, GroupError, Head, History, HistoryQuery, Identity,
-    KeyFilter, KeyId, KeysStamp, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store, StoredKey,
-    StoredSchema, TupleFilter, TuplePage, Update, Upkeep, Write,
+    KeyFilter, KeyId, KeysStamp, ListedSchema, LiveKeys, LogEntry, NewKey, Outcome, SchemaId, Store,
+    StoredKey, StoredSchema, TupleFilter, TuplePage, Update, Upkeep, Write,
 };
 use relata::feed::FeedSettings;
 use relata::graph::{Ordinal, QuestionView, View};
@@ -462,7 +462,7 @@ impl Datastore for Faults {
         store: StoreId,
         before: Option<SchemaId>,
         limit: u32,
-    ) -> Result<Vec<StoredSchema>, DatastoreError> {
+    ) -> Result<Vec<ListedSchema>, DatastoreError> {
         self.inner()?.schemas(store, before, limit).await
     }
 
