@@ -60,7 +60,8 @@ impl Interner {
             return Ok(Carried::PLAIN);
         }
         let hash = hash(&self.hasher, attributes);
-        // The whole hash is compared as well: it tells zero from minus zero, which are equal.
+        // The whole hash is compared first, as that is quick; what counts is that they are equal,
+        // and doubles are by their bits: zero is not minus zero.
         let same = |slot: &Slot| {
             slot.hash == hash && matches!(kept.get(slot.id as usize), Some(Some(old)) if **old == *attributes)
         };
@@ -121,7 +122,7 @@ fn bytes(attributes: &Attributes) -> usize {
     footprint::allocation(size_of::<Attributes>() + footprint::COUNTERS) + footprint::attributes(attributes)
 }
 
-/// Attributes that a condition could tell apart hash apart, bits of numbers included. Contexts nest as deep as their sender likes, so the walk
+/// Attributes that are equal hash alike. Contexts nest as deep as their sender likes, so the walk
 /// keeps its own stack.
 fn hash(hasher: &RandomState, attributes: &Attributes) -> u64 {
     let mut state = hasher.build_hasher();
@@ -157,4 +158,79 @@ fn hash(hasher: &RandomState, attributes: &Attributes) -> u64 {
         }
     }
     state.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::TupleCondition;
+
+    fn carrying(json: &str) -> Attributes {
+        let context = Arc::new(json.parse().expect("a context"));
+        let condition = TupleCondition { name: "small".parse().expect("a name"), context };
+        Attributes { condition: Some(condition), expires_at: None }
+    }
+
+    /// Contexts of which one could be taken for another, were they written as a text or flattened.
+    fn alike() -> Vec<Attributes> {
+        [
+            r#"{"names": ["a,b"]}"#,
+            r#"{"names": ["a", "b"]}"#,
+            r#"{"names": [["a"], "b"]}"#,
+            r#"{"names": ["a", ["b"]]}"#,
+            r#"{"names": [["a", "b"]]}"#,
+            r#"{"names": [], "a": "b"}"#,
+            r#"{"names": {"a": "b"}}"#,
+            r#"{"names": "[\"a\",\"b\"]"}"#,
+            r#"{"names": 1}"#,
+            r#"{"names": 1.5}"#,
+            r#"{"names": "1"}"#,
+            r#"{"names": true}"#,
+            r#"{"names": null}"#,
+            "{}",
+        ]
+        .map(carrying)
+        .into()
+    }
+
+    #[test]
+    fn attributes_whose_hashes_are_equal_are_told_apart() {
+        let (mut interner, mut kept) = (Interner::default(), Kept::new());
+        let all = alike();
+        let ids: Vec<Carried> =
+            all.iter().map(|one| interner.acquire(&mut kept, one).expect("room")).collect();
+        let absent = carrying(r#"{"names": ["b", "a"]}"#);
+        // As if all of them shared the hash of each, and of one that is not there.
+        for attributes in all.iter().chain([&absent]) {
+            let hash = hash(&interner.hasher, attributes);
+            for carried in &ids {
+                let AttributesId(id) = carried.id().expect("an id");
+                interner.by_value.insert_unique(hash, Slot { hash, id }, |slot| slot.hash);
+            }
+        }
+        for (attributes, carried) in all.iter().zip(&ids) {
+            let found = interner.acquire(&mut kept, attributes).expect("room");
+            assert_eq!(found, *carried, "{attributes:?}");
+            let AttributesId(id) = found.id().expect("an id");
+            assert_eq!(kept[id as usize].as_deref(), Some(attributes));
+        }
+        let new = interner.acquire(&mut kept, &absent).expect("room");
+        assert!(!ids.contains(&new), "another's context: {absent:?}");
+    }
+
+    #[test]
+    fn the_last_tuple_frees_an_id_for_other_attributes() {
+        let (mut interner, mut kept) = (Interner::default(), Kept::new());
+        let (one, other) = (carrying(r#"{"names": ["a,b"]}"#), carrying(r#"{"names": ["a", "b"]}"#));
+        let first = interner.acquire(&mut kept, &one).expect("room");
+        assert_eq!(interner.acquire(&mut kept, &one).expect("room"), first);
+        interner.release(&mut kept, first);
+        assert_eq!(interner.acquire(&mut kept, &one).expect("room"), first, "another tuple carries it");
+        interner.release(&mut kept, first);
+        interner.release(&mut kept, first);
+        assert_eq!(interner.acquire(&mut kept, &other).expect("room"), first, "free again");
+        let anew = interner.acquire(&mut kept, &one).expect("room");
+        assert_ne!(anew, first);
+        assert_eq!(kept.len(), 2);
+    }
 }

@@ -142,6 +142,11 @@ const WAYS_AROUND: &[(&str, &[&str])] = &[
             "tuple/watch.rs",
         ],
     ),
+    // By the id of a store, whoever's it is: a call has it from `Node::store`.
+    (".resident(", &["node.rs"]),
+    ("commit_unseen(", &["node.rs", "tuple/delete.rs"]),
+    ("committers.write(", &["node.rs"]),
+    ("wait_a_moment(", &["node.rs", "tuple/delete.rs"]),
     // Having passed.
     ("Admitted { method", &["access/layer.rs"]),
 ];

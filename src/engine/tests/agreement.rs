@@ -206,6 +206,8 @@ fn agree(seed: u64) {
         }
     }
     for (subject_text, subject) in &subjects {
+        // What lists have found out must not change what is answered after them.
+        let mut memo = Memo::new();
         for relation in
             (0..world.rules.relations().len()).map(|id| RelationId(u16::try_from(id).expect("few")))
         {
@@ -215,8 +217,18 @@ fn agree(seed: u64) {
                 .map(|((object, ..), verdict)| (*object, verdict.clone()))
                 .collect();
             expected.sort();
-            let listed = list_objects(&world, ListObjects::new(*subject, relation), slice);
+            let listed = list_objects(&world, ListObjects::new(*subject, relation), &mut memo, slice);
             let name = &world.rules.relation(relation).name;
+            for (object_text, object, relations) in &objects {
+                if relations.contains(&relation) {
+                    let checked = world.ask(Check::new(*object, relation, *subject), &mut memo, slice);
+                    let expected = &verdicts[&(*object, relation, *subject)];
+                    assert_eq!(
+                        checked, *expected,
+                        "seed {seed}: {object_text}#{name}@{subject_text}, after the list"
+                    );
+                }
+            }
             match (expected.iter().any(|(_, verdict)| verdict.starts_with("error")), listed) {
                 (true, listed) => assert!(listed.is_err(), "seed {seed}: {name} of {subject_text}"),
                 (false, listed) => {
@@ -317,11 +329,15 @@ fn list_relations(
     }
 }
 
-fn list_objects(world: &World, mut list: ListObjects, slice: u64) -> Result<Vec<(Ordinal, String)>, String> {
-    let mut memo = Memo::new();
+fn list_objects(
+    world: &World,
+    mut list: ListObjects,
+    memo: &mut Memo,
+    slice: u64,
+) -> Result<Vec<(Ordinal, String)>, String> {
     let mut found = Vec::new();
     loop {
-        let progress = list.run(&world.scope(), &mut memo, &mut slice.clone());
+        let progress = list.run(&world.scope(), memo, &mut slice.clone());
         found.extend(list.take_found().into_iter().map(|one| (one.object, written(&one.verdict))));
         if let Progress::Done(end) = progress {
             end.map_err(|error| format!("error: {error}"))?;

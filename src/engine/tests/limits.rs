@@ -196,3 +196,26 @@ type folder
     assert_eq!(written(&answer.verdict), "no");
     assert!(answer.work.fuel < 30_000, "{:?}, and {} per gate if nothing is learnt", answer.work, region * 2);
 }
+
+/// Relations that each stand for all the others: as many goals as there are, and not as many as
+/// there are ways around.
+#[test]
+fn a_ring_of_relations_costs_each_goal_once() {
+    const RELATIONS: usize = 30;
+    let mut schema = "type user\ntype doc\n  relations\n    define held: [user]\n".to_owned();
+    for at in 0..RELATIONS {
+        let others: Vec<String> =
+            (0..RELATIONS).filter(|other| *other != at).map(|other| format!("r{other}")).collect();
+        let last = if at == RELATIONS - 1 { " or held" } else { "" };
+        schema.push_str(&format!("    define r{at}: {}{last}\n", others.join(" or ")));
+    }
+    for (subject, expected) in [("user:ann", "yes"), ("user:bob", "no")] {
+        for at in [0, RELATIONS / 2, RELATIONS - 1] {
+            let mut world = World::new(&schema, ["doc:1#held@user:ann", "doc:2#held@user:cem"]);
+            let question = world.question(&format!("doc:1#r{at}@{subject}"));
+            let answer = question.finish(&world.scope(), &mut Memo::new()).expect("an answer");
+            assert_eq!(written(&answer.verdict), expected, "r{at} of {subject}");
+            assert!(answer.work.goals < 100, "r{at} of {subject}: {:?}", answer.work);
+        }
+    }
+}

@@ -5,15 +5,17 @@ mod keys;
 mod raw;
 mod stores;
 mod tricks;
-mod walk;
+pub mod walk;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use relata::config::{Access, Config, Credentials, DatastoreConfig};
 use relata::proto;
 use relata::proto::key_service_client::KeyServiceClient;
 use relata::server::{RunError, bind, run};
+use tokio::time::{Instant, sleep};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -26,6 +28,8 @@ use super::{Running, refused};
 
 /// A token that may do everything, beside those of the test.
 const ROOT: &str = "root-token-0123456789";
+/// Longer than any server may take to notice, on any machine that runs tests.
+const PATIENCE: Duration = Duration::from_secs(30);
 const TOKENS: &str = "# the test's\nroot-token-0123456789 root\nscoped-token-0123456789 app default:read\n";
 
 /// A server that takes API keys and tokens.
@@ -127,6 +131,23 @@ fn parse(grants: &str) -> Vec<proto::Grant> {
         proto::Grant { store: store.to_owned(), rights }
     };
     grants.split_whitespace().map(grant).collect()
+}
+
+/// A key that has been good, and is not any more.
+async fn expiring(guarded: &Guarded, grants: &str) -> String {
+    let short = prost_types::Duration { seconds: 1, nanos: 0 };
+    let request = proto::CreateKeyRequest {
+        name: "short".into(),
+        grants: parse(grants),
+        expiry: Some(proto::create_key_request::Expiry::ExpiresIn(short)),
+    };
+    let text = guarded.keys(ROOT).create_key(request).await.expect("a key").into_inner().secret;
+    let begun = Instant::now();
+    while guarded.get_store(&text, "").await.is_ok() {
+        assert!(begun.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(20)).await;
+    }
+    text
 }
 
 /// Presents a credential with every call.

@@ -1,7 +1,7 @@
 //! The server from outside: a real one on a port of its own, on both databases, asked by real
 //! clients.
 
-mod access;
+pub mod access;
 mod admission;
 mod audit;
 mod bad_input;

@@ -5,8 +5,9 @@ use relata::proto;
 use serde_json::json;
 use tonic::Code;
 
-use super::issuer::{AUDIENCE, Issuer, Key};
+use super::issuer::{AUDIENCE, Issuer, Key, now};
 use super::{Bearer, Guarded};
+use crate::grpc::access::walk::{Stranger, nothing_is_granted};
 use crate::grpc::{Running, SCHEMA, refused, update};
 
 fn rules(issuer: &Issuer, rules: &str) -> String {
@@ -133,4 +134,19 @@ async fn issuers_and_a_token_file_are_taken_side_by_side() {
         refused(ask(wrong).await, Code::Unauthenticated, "UNAUTHENTICATED", "");
     }
     server.stop().await;
+}
+
+/// Known to the server, and nothing more: no method of any service does anything for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_without_grants_opens_nothing() {
+    let issuer = Issuer::start(Key::ed25519()).await;
+    let guarded = Guarded::start(&rules(&issuer, RULES)).await;
+    let nobody = issuer.token_with(|claims| claims["groups"] = json!(["readers", "opsx"]));
+    nothing_is_granted(&guarded.server.channel, Some(&nobody), Stranger::Known).await;
+    let expired = issuer.token_with(|claims| {
+        claims["groups"] = json!(["ops"]);
+        claims["exp"] = json!(now() - 3_600);
+    });
+    nothing_is_granted(&guarded.server.channel, Some(&expired), Stranger::Unknown).await;
+    guarded.stop().await;
 }

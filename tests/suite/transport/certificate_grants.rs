@@ -11,6 +11,7 @@ use tonic::{Code, Request, Status};
 
 use super::authority::{Authority, Pair, write};
 use super::{Encrypted, PATIENCE};
+use crate::grpc::access::walk::{Stranger, nothing_is_granted};
 use crate::grpc::refused;
 use crate::program::{Record, relata, run};
 
@@ -55,6 +56,8 @@ async fn a_certificate_gives_what_the_file_says() {
     refused(get(&bob, "", None).await, Code::Unauthenticated, "UNAUTHENTICATED", "");
     let nobody = connect(&server, None).await;
     refused(get(&nobody, "", None).await, Code::Unauthenticated, "UNAUTHENTICATED", "");
+    nothing_is_granted(&bob, None, Stranger::Unknown).await;
+    nothing_is_granted(&nobody, None, Stranger::Unknown).await;
 
     // A token that is sent along decides, for better and for worse.
     get(&bob, "", Some("a-token-of-the-test-0123")).await.expect("a good token");

@@ -8,13 +8,10 @@ use relata::proto::update::Operation;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
-use super::{Guarded, ROOT, credentials, on_both_guarded, parse, unauthenticated};
+use super::{Guarded, PATIENCE, ROOT, credentials, expiring, on_both_guarded, parse, unauthenticated};
 use crate::faults::{Cut, Gate, Proxy};
 use crate::grpc::{Running, SCHEMA, reason, refused, update};
 use crate::postgres_server;
-
-/// Longer than any server may take to notice, on any machine that runs tests.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn create(
     guarded: &Guarded,
@@ -154,24 +151,8 @@ on_both_guarded! {
     }
 
     async fn an_expired_key_is_refused(guarded) {
-        let short = prost_types::Duration { seconds: 1, nanos: 0 };
-        let request = proto::CreateKeyRequest {
-            name: "short".into(),
-            grants: parse("*:read"),
-            expiry: Some(Expiry::ExpiresIn(short)),
-        };
-        let text = create(guarded, request).await.expect("a key").secret;
-        let begun = Instant::now();
-        loop {
-            match guarded.get_store(&text, "").await {
-                Ok(_) => assert!(begun.elapsed() < PATIENCE),
-                Err(status) => {
-                    unauthenticated::<()>(Err(status));
-                    break;
-                }
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+        let text = expiring(guarded, "*:read").await;
+        unauthenticated(guarded.get_store(&text, "").await);
     }
 }
 
@@ -215,7 +196,7 @@ async fn a_token_file_is_read_again_when_it_changes() {
     until(Code::Ok).await;
     std::fs::write(&file, format!("{ROOT} root\n{scoped} app default:write\n")).expect("a file");
     until(Code::PermissionDenied).await;
-    // A broken file changes nothing, however often it is read: every two seconds.
+    // A broken file changes nothing, however often it is read: every second.
     std::fs::write(&file, "short\n").expect("a file");
     sleep(Duration::from_secs(3)).await;
     until(Code::PermissionDenied).await;

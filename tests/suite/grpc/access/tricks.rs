@@ -78,3 +78,42 @@ async fn a_header_that_almost_holds_a_credential_is_refused() {
     call(channel, CHECK, Vec::new(), &[header(&huge)]).await.expect_err("refused");
     guarded.stop().await;
 }
+
+/// What a browser asks for is not there: no page, and so none that shows how to get in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_page() {
+    use http_body::Body as _;
+    use tower::ServiceExt as _;
+
+    let guarded = Guarded::sqlite().await;
+    let (_, key) = guarded.key("ci", "*:admin").await;
+    for path in ["/", "/playground", "/index.html", "/relata.v1.PermissionService/Check", "/metrics"] {
+        for credential in [None, Some(ROOT), Some(key.as_str())] {
+            let mut request = http::Request::get(path);
+            if let Some(credential) = credential {
+                request = request.header(
+                    "authorization",
+                    header(format!("Bearer {credential}").as_bytes()).as_encoded_bytes(),
+                );
+            }
+            let request = request.body(tonic::body::Body::empty()).expect("a request");
+            let answer = guarded.server.channel.clone().oneshot(request).await.expect("an answer");
+            let (head, body) = answer.into_parts();
+            let (mut body, mut told) = (std::pin::pin!(body), Vec::new());
+            while let Some(Ok(frame)) =
+                std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
+            {
+                told.extend(frame.into_data().unwrap_or_default());
+            }
+            // A refusal of gRPC is a header of an answer that is well as HTTP.
+            let refused = head.headers.get("grpc-status").is_some_and(|status| status != "0");
+            assert!(refused || head.status.is_client_error(), "{path}: {head:?}");
+            let told = format!("{head:?} {}", String::from_utf8_lossy(&told));
+            assert!(!told.contains("html"), "{path}: {told}");
+            for secret in [ROOT, key.as_str()] {
+                assert!(!told.contains(secret), "{path}: {told}");
+            }
+        }
+    }
+    guarded.stop().await;
+}

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
 use relata::proto;
-use tonic::Code;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
 use super::raw::{call, header, probe};
-use super::{Guarded, ROOT, denied, on_both_guarded, unauthenticated};
+use super::{Guarded, ROOT, denied, expiring, on_both_guarded, unauthenticated};
 
 /// What a method needs.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +102,40 @@ async fn described(guarded: &Guarded) -> BTreeSet<String> {
     methods
 }
 
+/// Somebody who passed the access layer may be told anything but this.
+#[track_caller]
+fn passed(method: &str, outcome: Result<(), Status>) {
+    let code = outcome.as_ref().map_or_else(Status::code, |()| Code::Ok);
+    let refusals = [Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
+    assert!(!refusals.contains(&code), "{method} should let this one in: {outcome:?}");
+}
+
+/// Whether a server knows who somebody is to whom nothing was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stranger {
+    Known,
+    Unknown,
+}
+
+/// Calls every method as somebody who holds nothing: a token, or whatever the channel itself shows.
+pub async fn nothing_is_granted(channel: &Channel, token: Option<&str>, stranger: Stranger) {
+    for (method, needs) in EXPECTED {
+        println!("{method}");
+        let outcome = probe(channel, &format!("/{method}"), token).await;
+        match (needs, stranger) {
+            (Nothing, _) | (Credential, Stranger::Known) => passed(method, outcome),
+            (Store(_) | Everything, Stranger::Known) => drop(denied(outcome)),
+            (Credential | Store(_) | Everything, Stranger::Unknown) => drop(unauthenticated(outcome)),
+        }
+    }
+}
+
+/// A request for a store, whatever the method: all have it in their first field.
+fn for_store(store: &str) -> Vec<u8> {
+    let length = u8::try_from(store.len()).expect("a short text");
+    [&[0x0a, length], store.as_bytes()].concat()
+}
+
 fn needs(method: &str) -> Needs {
     let row = EXPECTED.iter().find(|(name, _)| *name == method);
     row.unwrap_or_else(|| panic!("decide what {method} needs, and write it into EXPECTED")).1
@@ -124,8 +159,9 @@ on_both_guarded! {
             let digit = if text[at..].starts_with('0') { "1" } else { "0" };
             format!("{}{digit}{}", &text[..at], &text[at + 1..])
         };
+        let expired = expiring(guarded, "*:admin").await;
         let unknown = [
-            revoked_text.as_str(), never_issued.as_str(), "", "relata_", "nobodys-token-0123456789",
+            revoked_text.as_str(), never_issued.as_str(), &expired, "", "relata_", "nobodys-token-0123456789",
         ];
         let (_, elsewhere) = guarded.key("elsewhere", "other:read,write,schema,admin").await;
         let mut scoped = Vec::new();
@@ -141,14 +177,11 @@ on_both_guarded! {
             println!("{method}");
             let (path, needs) = (format!("/{method}"), needs(method));
             let let_in = async |credential: Option<&str>| {
-                let outcome = probe(channel, &path, credential).await;
-                let code = outcome.as_ref().map_or_else(tonic::Status::code, |()| Code::Ok);
-                let refusals = [Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
-                assert!(!refusals.contains(&code), "{method} should let this one in: {outcome:?}");
+                passed(method, probe(channel, &path, credential).await);
             };
             if matches!(needs, Nothing) {
                 let_in(None).await;
-                let_in(Some(unknown[0])).await;
+                let_in(Some(&revoked_text)).await;
                 continue;
             }
             unauthenticated(probe(channel, &path, None).await);
@@ -178,6 +211,43 @@ on_both_guarded! {
                 }
             }
             let_in(Some(ROOT)).await;
+        }
+    }
+    /// The store that counts is the one the request names, by its name or its id.
+    async fn a_key_of_one_store_opens_no_other(guarded) {
+        let other = guarded.create_store("other").await;
+        let (_, here) = guarded.key("here", "default:admin").await;
+        let (_, there) = guarded.key("there", "other:admin").await;
+        let (_, everywhere) = guarded.key("everywhere", "*:admin").await;
+        let channel = &guarded.server.channel;
+        let ask = async |method: &str, store: &str, key: &str| {
+            println!("{method} of `{store}`");
+            let credential = [header(format!("Bearer {key}").as_bytes())];
+            call(channel, &format!("/{method}"), for_store(store), &credential).await.map(|_| ())
+        };
+        let of_stores = || EXPECTED.iter().filter(|(_, needs)| matches!(needs, Store(_))).map(|(method, _)| *method);
+        assert_eq!(of_stores().count(), 18);
+        for method in of_stores() {
+            for store in ["other", &other.id] {
+                denied(ask(method, store, &here).await);
+            }
+            for store in ["default", ""] {
+                denied(ask(method, store, &there).await);
+            }
+            // A store that is not there is not told from one that is.
+            denied(ask(method, "nowhere", &there).await);
+        }
+        let deletes = |method: &str| method.ends_with("/DeleteStore");
+        for method in of_stores().filter(|method| !deletes(method)) {
+            for store in ["other", &other.id] {
+                passed(method, ask(method, store, &there).await);
+                passed(method, ask(method, store, &everywhere).await);
+            }
+        }
+        for method in of_stores().filter(|method| deletes(method)) {
+            ask(method, &other.id, &there).await.expect("deleted");
+            guarded.create_store("other").await;
+            ask(method, "other", &there).await.expect("deleted");
         }
     }
 }
