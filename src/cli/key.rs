@@ -29,6 +29,7 @@ read (ask, read, watch), write (tuples), schema, and admin (everything with the 
 stores, admin is everything there is.
 
 The first key is made without a server, in the database itself:
+  umask 077
   relata key create root --grant '*:admin' --direct > root.key
   relata serve --api-keys
 

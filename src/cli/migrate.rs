@@ -17,8 +17,8 @@ use crate::server;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  relata migrate --datastore postgres://relata:secret@db/relata
-  RELATA_DATASTORE=sqlite:relata.db relata migrate
+  RELATA_DATASTORE=postgres://relata@db/relata relata migrate
+  relata migrate --datastore sqlite:relata.db
   relata migrate --new-identity --datastore sqlite:staging.db")]
 pub struct Migrate {
     #[command(flatten)]

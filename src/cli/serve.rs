@@ -38,10 +38,10 @@ Logs go to standard error, as text on a terminal and as JSON otherwise; RELATA_L
 Examples:
   relata serve
   relata serve --bootstrap schema-examples/drive/store.fga.yaml
-  relata serve --datastore postgres://relata:secret@db/relata --migrate
+  RELATA_DATASTORE=postgres://relata@db/relata relata serve --migrate
   relata serve --listen 0.0.0.0:8081 --token-file tokens.txt --tls-cert server.pem --tls-key server.key
   relata serve --listen 0.0.0.0:8081 --api-keys --tls-cert server.pem --tls-key server.key
-  relata serve --listen 127.0.0.1:0 --datastore sqlite:/tmp/relata.db")]
+  relata serve --listen 127.0.0.1:0 --datastore sqlite:dev.db")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Serve {
     /// Address to listen on; port 0 takes a free one, which is printed.

@@ -68,8 +68,34 @@ pub struct Changes {
     paths: Vec<PathBuf>,
     known: blake3::Hash,
     ticks: Interval,
+    hangups: Hangups,
+}
+
+/// SIGHUP, by which an operator asks for what changes to be looked at now.
+pub struct Hangups {
     #[cfg(unix)]
-    hangups: Option<tokio::signal::unix::Signal>,
+    signals: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangups {
+    /// Those from now on.
+    pub fn heard() -> Self {
+        Self {
+            #[cfg(unix)]
+            signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
+        }
+    }
+
+    /// Waits for the next one; for ever where there are none. Nothing is lost if the wait is cut.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signals) = &mut self.signals
+            && signals.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }
 
 impl Changes {
@@ -82,15 +108,7 @@ impl Changes {
     fn every(interval: Duration, paths: Vec<PathBuf>, now: Result<&Contents, &FileError>) -> Self {
         let mut ticks = interval_at(tokio::time::Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        #[cfg(unix)]
-        let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
-        Self {
-            paths,
-            known: digest(now),
-            ticks,
-            #[cfg(unix)]
-            hangups,
-        }
+        Self { paths, known: digest(now), ticks, hangups: Hangups::heard() }
     }
 
     /// Waits for the next change. What cannot be read is told once, not at every look.
@@ -120,15 +138,10 @@ impl Changes {
     }
 
     async fn due(&mut self) {
-        #[cfg(unix)]
-        if let Some(hangups) = &mut self.hangups {
-            tokio::select! {
-                _ = self.ticks.tick() => {}
-                _ = hangups.recv() => {}
-            }
-            return;
+        tokio::select! {
+            _ = self.ticks.tick() => {}
+            () = self.hangups.next() => {}
         }
-        self.ticks.tick().await;
     }
 }
 

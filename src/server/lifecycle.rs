@@ -80,7 +80,7 @@ const MAX_HEALTH_REQUEST_BYTES: usize = 4 << 10;
 pub enum RunError {
     /// Anybody on the network could call.
     #[error(
-        "refusing to listen on {address} without authentication: name a token file, listen on a loopback address, or say plainly that it is to be insecure"
+        "refusing to listen on {address} without authentication: take API keys, tokens of a file or of an issuer, or client certificates, listen on a loopback address, or say plainly that it is to be insecure"
     )]
     Exposed { address: SocketAddr },
     /// Anybody on the network could read the metrics.

@@ -33,9 +33,9 @@ Exit code: 0 if nothing is wrong (warnings may have been given), 1 if something 
 
 Examples:
   relata doctor
-  relata doctor --datastore postgres://relata:secret@db/relata
+  RELATA_DATASTORE=postgres://relata@db/relata relata doctor
   relata doctor --endpoint https://relata.example.com:8081
-  relata doctor --datastore postgres://relata:secret@db/relata --output json")]
+  relata doctor --datastore sqlite:relata.db --output json")]
 pub struct Doctor {
     #[command(flatten)]
     record: Record,

@@ -114,11 +114,38 @@ fn nothing_secret_is_logged(record: &Record) {
         Some(_) => format!("{}&password={password}", record.url),
         None => record.url.clone(),
     };
-    let mut command = relata();
+    // What holds a password and should not is refused, and not repeated.
+    let issuers = directory.path().join("oidc.yaml");
+    let configure = |issuer: &str| {
+        std::fs::write(&issuers, format!("issuers:\n  - {{ issuer: '{issuer}', audience: relata }}\n"))
+            .unwrap();
+    };
+    configure("https://user:s3cret@127.0.0.1:1/realm");
+    let serving = || {
+        let mut command = relata();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--api-keys"]).env("RELATA_DATASTORE", &url);
+        command
+    };
+    for ran in [
+        run(serving().arg("--oidc-config").arg(&issuers), ""),
+        run(serving().env("RELATA_OTLP_ENDPOINT", "http://user:s3cret@127.0.0.1:1"), ""),
+        run(serving().env("RELATA_DIRECT_DATASTORE", "postgres://user:s3cret@127.0.0.1:notaport/x"), ""),
+    ] {
+        assert_ne!(ran.code, 0);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    configure("https://127.0.0.1:1/realm");
+    let mut command = serving();
+    if record.url.starts_with("postgres") {
+        command.env("RELATA_DIRECT_DATASTORE", &url);
+    }
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--api-keys", "--token-file"])
+        .arg("--token-file")
         .arg(&tokens)
-        .env("RELATA_DATASTORE", &url)
+        .arg("--oidc-config")
+        .arg(&issuers)
+        .env("RELATA_OTLP_ENDPOINT", "http://127.0.0.1:1")
         .env("RELATA_LOG", "debug")
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(&log).unwrap());

@@ -13,6 +13,7 @@ use super::issuer::{Issuer, Key, Mood};
 use super::{Guarded, PATIENCE, entry, settings, unauthenticated};
 use crate::grpc::{reason, refused};
 use crate::observed::scrape;
+use crate::program::{Record, Server};
 
 /// Strangers who make up names of keys do not make the server ask the issuer for each of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,6 +89,36 @@ async fn a_withdrawn_key_sends_its_guests_away() {
     });
     assert!(quiet.await.is_err());
     guarded.stop().await;
+}
+
+/// Whoever has seen a key leak does not wait for the next refresh, nor restarts anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_fetches_keys_although_the_settings_are_as_before() {
+    let issuer = Issuer::start(Key::ed25519()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("oidc.yaml");
+    let seldom = settings(&issuer, "").replace("refetch_seconds: 1", "refetch_seconds: 3600");
+    std::fs::write(&path, seldom).expect("a file");
+    let record = Record::sqlite();
+    let server = Server::start(&record, &["--oidc-config", path.to_str().expect("a path")]);
+    let (leaked, next) = (issuer.token("ann"), Key::p256());
+    let server = server.with_token(&leaked);
+    // Ann may read, and nothing is there to be read: whoever is known is told so.
+    let ask = || server.ask("tuple read doc").code;
+    let begun = Instant::now();
+    while ask() == 77 {
+        assert!(begun.elapsed() < PATIENCE, "the first keys are not taken");
+    }
+    let before = issuer.asked();
+    issuer.publish(vec![next.public("second")]);
+    assert_ne!(ask(), 77, "nobody has asked for keys");
+    assert_eq!(issuer.asked(), before);
+    server.signal("HUP");
+    let begun = Instant::now();
+    while ask() != 77 {
+        assert!(begun.elapsed() < PATIENCE, "the withdrawn key is still taken");
+    }
+    assert_eq!(server.stop(), 0);
 }
 
 /// An issuer that goes away leaves its keys behind, for a while.

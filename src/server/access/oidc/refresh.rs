@@ -1,5 +1,5 @@
-//! Keeps the keys of an issuer fresh: now and then, and when a token names a key that is not
-//! known. One task per issuer does all the fetching, so there is never more than one at a time.
+//! Keeps the keys of an issuer fresh: now and then, at SIGHUP, and when a token names a key that is
+//! not known. One task per issuer does all the fetching, so there is never more than one at a time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::fetch::{Fetcher, PATIENCE};
 use super::issuer::Issuer;
 use crate::metrics::{Metrics, Outcome};
+use crate::server::changes::Hangups;
 use crate::server::logging::with_cause;
 
 /// Calls that may wait for keys at once. Beyond it a token with an unknown key is refused at once:
@@ -65,12 +66,19 @@ impl Asking {
         let _ = timeout(PATIENCE + Duration::from_secs(1), state.wait_for(|state| state.ended > seen)).await;
     }
 
-    /// Waits until keys are due: after `interval`, or when they are asked for.
-    async fn due(&self, interval: Duration) {
-        let _ = timeout(interval, self.wake.notified()).await;
-        let begun = self.state.borrow().begun;
-        if let Some(begun) = begun {
-            sleep(self.pause.saturating_sub(begun.elapsed())).await;
+    /// Waits until keys are due: after `interval`, or when they are asked for. An operator who asks
+    /// by SIGHUP has them fetched at once.
+    async fn due(&self, interval: Duration, hangups: &mut Hangups) {
+        let by_itself = async {
+            let _ = timeout(interval, self.wake.notified()).await;
+            let begun = self.state.borrow().begun;
+            if let Some(begun) = begun {
+                sleep(self.pause.saturating_sub(begun.elapsed())).await;
+            }
+        };
+        tokio::select! {
+            () = by_itself => {}
+            () = hangups.next() => {}
         }
         self.state.send_modify(|state| {
             state.running = true;
@@ -89,9 +97,9 @@ impl Asking {
 /// Fetches an issuer's keys until it is dropped, at once for the first time.
 pub async fn follow(issuer: Arc<Issuer>, fetcher: Fetcher, metrics: Arc<Metrics>) {
     let settings = issuer.settings();
-    let (mut interval, mut retry) = (Duration::ZERO, FIRST_RETRY);
+    let (mut interval, mut retry, mut hangups) = (Duration::ZERO, FIRST_RETRY, Hangups::heard());
     loop {
-        issuer.asking().due(interval).await;
+        issuer.asking().due(interval, &mut hangups).await;
         let outcome = fetcher.keys().await;
         metrics.access.oidc_key_fetches.of(Outcome::from(&outcome)).inc();
         match outcome {
