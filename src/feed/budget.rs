@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::graph::Ids;
-use crate::metrics::{IdState, MemoryClass, Metrics};
+use crate::metrics::{IdState, MemoryClass, Metrics, Stay};
 
 /// What a copy of a store takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,9 +66,19 @@ impl Budget {
         self.limit.unwrap_or(usize::MAX)
     }
 
-    /// Begins to count something that takes nothing yet.
+    /// Begins to count a store that takes nothing yet.
     pub(super) fn charge(self: &Arc<Self>) -> Charge {
-        Charge { budget: Arc::clone(self), state: Mutex::default() }
+        self.begin(Stay::Evictable)
+    }
+
+    /// Begins to count what belongs to no store.
+    pub(super) fn shared_charge(self: &Arc<Self>) -> Charge {
+        self.begin(Stay::Shared)
+    }
+
+    fn begin(self: &Arc<Self>, stay: Stay) -> Charge {
+        let state = State { bytes: Bytes::default(), ids: Ids::default(), stay };
+        Charge { budget: Arc::clone(self), state: Mutex::new(state) }
     }
 
     /// What is used and will stay, in bytes.
@@ -94,11 +104,11 @@ pub(super) struct Charge {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct State {
     bytes: Bytes,
     ids: Ids,
-    leaving: bool,
+    stay: Stay,
 }
 
 impl Charge {
@@ -114,7 +124,15 @@ impl Charge {
 
     /// Whether it will be given back without further ado.
     pub(super) fn is_leaving(&self) -> bool {
-        self.state().leaving
+        self.state().stay == Stay::Leaving
+    }
+
+    /// Says that it will stay, whoever needs room; unless it is leaving already.
+    pub(super) fn pin(&self) {
+        let mut state = self.state();
+        if state.stay == Stay::Evictable {
+            self.turn(&mut state, Stay::Pinned);
+        }
     }
 
     /// Stands for so much from now on: it is in memory already, whether or not it should be.
@@ -149,11 +167,13 @@ impl Charge {
         }
         let shrunk = used < ledger.used;
         ledger.used = used;
-        if state.leaving {
+        if state.stay == Stay::Leaving {
             ledger.leaving = ledger.leaving - before.sum() + after.sum();
         }
         drop(ledger);
         state.bytes = after;
+        let stay = state.stay;
+        self.budget.metrics.memory.stay_bytes.of(stay).inc_by(signed(after.sum()) - signed(before.sum()));
         drop(state);
         self.budget.meter(before, after);
         if shrunk {
@@ -165,11 +185,18 @@ impl Charge {
     /// Says that it will be given back. Returns whether that is news.
     pub(super) fn leave(&self) -> bool {
         let mut state = self.state();
-        if std::mem::replace(&mut state.leaving, true) {
+        if state.stay == Stay::Leaving {
             return false;
         }
+        self.turn(&mut state, Stay::Leaving);
         self.budget.ledger().leaving += state.bytes.sum();
         true
+    }
+
+    fn turn(&self, state: &mut State, stay: Stay) {
+        let (gauges, bytes) = (&self.budget.metrics.memory.stay_bytes, signed(state.bytes.sum()));
+        gauges.of(std::mem::replace(&mut state.stay, stay)).dec_by(bytes);
+        gauges.of(stay).inc_by(bytes);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -245,6 +272,33 @@ mod tests {
         assert!(grown.try_set(graph(120)), "on the way back");
         let boundless = Budget::new(None, Metrics::new());
         assert!(boundless.charge().try_set(graph(usize::MAX / 2)));
+    }
+
+    #[test]
+    fn all_bytes_are_told_by_what_becomes_of_them() {
+        let metrics = Metrics::new();
+        let budget = Budget::new(Some(1_000), Arc::clone(&metrics));
+        let told = || {
+            [Stay::Pinned, Stay::Evictable, Stay::Leaving, Stay::Shared]
+                .map(|stay| metrics.memory.stay_bytes.of(stay).get())
+        };
+        let (pinned, other, schemas) = (budget.charge(), budget.charge(), budget.shared_charge());
+        pinned.set(graph(100));
+        other.set(Bytes { graph: 10, ring: 5, schemas: 5 });
+        schemas.set(Bytes { schemas: 3, ..Bytes::default() });
+        assert_eq!(told(), [0, 120, 0, 3]);
+        pinned.pin();
+        pinned.pin();
+        schemas.pin();
+        assert_eq!(told(), [100, 20, 0, 3]);
+        pinned.set(graph(90));
+        assert!(other.leave() && !other.leave());
+        other.pin();
+        assert_eq!(told(), [90, 0, 20, 3]);
+        other.set(graph(7));
+        assert_eq!(told(), [90, 0, 7, 3]);
+        drop((pinned, other, schemas));
+        assert_eq!(told(), [0; 4]);
     }
 
     #[tokio::test]

@@ -71,6 +71,9 @@ impl<'a> Claim<'a> {
     /// # Errors
     /// [`FeedError::TooLarge`] if it could never be had, [`FeedError::Crowded`] if it cannot now.
     pub(super) async fn reserve(&self, bytes: Bytes) -> Result<(), FeedError> {
+        if self.shared.pinned.contains(&self.store) {
+            self.residence.charge.pin();
+        }
         let until = Instant::now() + PATIENCE;
         loop {
             let freed = self.shared.budget.freed();

@@ -64,7 +64,7 @@ impl SchemaVersion {
 
 impl Schemas {
     pub(super) fn new(capacity: usize, budget: &Arc<Budget>) -> Self {
-        Self { capacity, kept: Mutex::default(), charge: budget.charge() }
+        Self { capacity, kept: Mutex::default(), charge: budget.shared_charge() }
     }
 
     /// A version of a store's schema; `None`: the store has none of that id. It is kept for whoever

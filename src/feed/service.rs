@@ -94,6 +94,9 @@ impl Feed {
     /// From now on a store is never evicted to make room for others. Loading it is another matter.
     pub fn pin(&self, store: StoreId) {
         self.shared.pinned.insert(store);
+        if let Some(published) = self.shared.replica(store).and_then(|replica| replica.published().ok()) {
+            published.residence.charge.pin();
+        }
     }
 
     /// A store's copy, if this node has one.

@@ -27,6 +27,18 @@ labels! {
         Schemas = "schemas",
     }
 
+    /// What becomes of memory when others need room.
+    "stay": Stay {
+        /// Of stores that are never evicted.
+        Pinned = "pinned",
+        /// Of stores that may be evicted.
+        Evictable = "evictable",
+        /// Of stores that have been evicted, until their last reader has gone.
+        Leaving = "leaving",
+        /// Of no store: compiled schemas that were asked for by their id.
+        Shared = "shared",
+    }
+
     /// Whether an id is still used by a tuple.
     "state": IdState {
         /// Some tuple names it.
@@ -59,6 +71,8 @@ families! {
         evictions: Counter,
         /// Approximate bytes that stores take, by what for.
         bytes: By<MemoryClass, Gauge>,
+        /// The same bytes, by what becomes of them when others need room.
+        stay_bytes: By<Stay, Gauge>,
         /// Bytes that stores may take; zero without a bound.
         budget_bytes: Gauge,
         /// Ids of objects and subjects held, by whether a tuple still names them.

@@ -57,7 +57,7 @@ pub use feed::{Divergence, Feed, HintSource};
 pub use histogram::{Durations, Sizes};
 pub use journal::Journal;
 pub use label::{By, Label, Outcome};
-pub use memory::{IdState, LoadOutcome, Memory, MemoryClass};
+pub use memory::{IdState, LoadOutcome, Memory, MemoryClass, Stay};
 pub use record::{GroupOutcome, InDoubt, Record, WriteOutcome};
 pub use requests::{Code, MethodKind, Recorder, Requests, Running, Vocabulary};
 pub use searches::{Refusal, Search, Searches};

@@ -9,7 +9,8 @@ use relata::time::Timestamp;
 use relata::tuple::{Attributes, Tuple, TupleCondition};
 
 use super::fixture::{
-    Fixture, conditional, create, delete, delete_existing, expiring, filter, key, plain, touch, updates_of,
+    Fixture, Place, conditional, create, delete, delete_existing, expiring, filter, key, plain, touch,
+    updates_of,
 };
 
 const TUPLE: &str = "doc:1#viewer@user:ann";
@@ -330,4 +331,29 @@ pub async fn a_group_of_a_thousand_tuples_is_one_transaction(fixture: Fixture) {
     let kept = fixture.tuples().await;
     assert_eq!(kept.len(), 500);
     assert!(kept.iter().all(|tuple| tuple.attributes.expires_at == Some(later)));
+}
+
+/// A database that says it has written and has not: nothing of the write is kept, and its caller is
+/// not told that it is.
+pub async fn an_insert_that_does_not_come_true_is_not_committed(fixture: Fixture) {
+    fixture.update(vec![create("doc:1#viewer@user:bob")]).await;
+    let head = fixture.head().await;
+    fixture
+        .execute(match &fixture.place {
+            Place::Sqlite(_) => "CREATE TRIGGER lose BEFORE INSERT ON tuple BEGIN SELECT RAISE(IGNORE); END",
+            Place::Postgres(_) => {
+                "CREATE FUNCTION {lose}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+                 CREATE TRIGGER lose BEFORE INSERT ON {tuple} FOR EACH ROW EXECUTE FUNCTION {lose}()"
+            }
+        })
+        .await;
+    let many = (0..100).map(|number| create(&format!("doc:{number}#viewer@user:cem"))).collect();
+    for updates in
+        [vec![touch(TUPLE)], vec![create(TUPLE)], vec![delete("doc:1#viewer@user:bob"), touch(TUPLE)], many]
+    {
+        let outcome = fixture.datastore.commit(fixture.store, vec![updates_of(updates)].into()).await;
+        assert!(outcome.is_err(), "{outcome:?}");
+        assert_eq!(fixture.head().await, head);
+        assert_eq!(fixture.tuples().await, [plain("doc:1#viewer@user:bob")]);
+    }
 }

@@ -45,6 +45,7 @@ on_both_databases! {
     commit:
         create_touch_and_delete_in_every_state,
         a_write_is_atomic,
+        an_insert_that_does_not_come_true_is_not_committed,
         one_bad_write_of_a_group_fails_alone,
         preconditions_see_the_state_before_the_write,
         a_filter_sees_the_whole_store,

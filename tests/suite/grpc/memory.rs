@@ -240,6 +240,17 @@ async fn a_pinned_store_stays_while_others_come_and_go() {
     assert!(check(&server, "pinned", 7, None).await.expect("an answer"));
     let after = scrape(server.operations).await.value("relata_memory_reloads_total", &[]);
     assert!((after - before).abs() < 0.5, "it had to be loaded again");
+    // What is told of the pinned store is told as pinned, and nothing is told twice or not at all.
+    scrape_until(server.operations, "all bytes by what becomes of them", |page| {
+        let of = |stay| page.value("relata_memory_stay_bytes", &[("stay", stay)]);
+        let classes =
+            ["graph", "ring", "schemas"].map(|class| page.value("relata_memory_bytes", &[("class", class)]));
+        let stays = ["pinned", "evictable", "leaving", "shared"].map(of);
+        of("pinned") > 0.0
+            && of("evictable") > 0.0
+            && (stays.iter().sum::<f64>() - classes.iter().sum::<f64>()).abs() < 0.5
+    })
+    .await;
     server.stop().await;
 }
 

@@ -203,3 +203,45 @@ async fn a_reader_of_the_record_who_stalls_is_told_and_one_who_reads_is_not() {
     refused::<()>(Err(status), Code::Aborted, "STREAM_TOO_OLD", "");
     server.stop().await;
 }
+
+/// Lists that are read to their end and lists that are left in the middle give everything back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_lists_leave_nothing_behind() {
+    const LISTS: usize = 2_000;
+    const AT_ONCE: usize = 20;
+    let server = Running::sqlite(|config| config.slice = 50).await;
+    server.with_schema().await;
+    let tuples: Vec<String> = (0..200).map(|number| format!("doc:{number}#granted@user:ann")).collect();
+    server.touch(&tuples.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let request = || proto::ListObjectsRequest { store: String::new(), ..viewed_by_ann() };
+    let list = async |number: usize| {
+        let mut list = loop {
+            match server.permissions().list_objects(request()).await {
+                Ok(list) => break list.into_inner(),
+                // Those that were left are still on their way out.
+                Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}"),
+            }
+        };
+        if number % 2 == 0 {
+            let read: Vec<_> = list.try_collect().await.expect("all of it");
+            assert_eq!(read.iter().map(|message| message.objects.len()).sum::<usize>(), 200);
+        } else if number % 4 == 1 {
+            list.message().await.expect("a message").expect("not over");
+        }
+    };
+    for begun in (0..LISTS).step_by(AT_ONCE) {
+        futures::future::join_all((begun..begun + AT_ONCE).map(list)).await;
+    }
+    let held = ["calls", "streams", "bytes"];
+    scrape_until(server.operations, "nothing is held", |page| {
+        held.iter().all(|resource| page.find("relata_admission_held", &[("resource", resource)]) == Some(0.0))
+            && page.find("relata_search_seats_taken", &[]) == Some(0.0)
+            && page.find("relata_search_seats_wanted", &[]) == Some(0.0)
+            && page.find("relata_memory_graphs_retired", &[]) == Some(0.0)
+    })
+    .await;
+    let page = scrape(server.operations).await;
+    let told = page.value("relata_search_fuel_count", &[("search", "list_objects")]);
+    assert!(told >= 1_000.0, "{told} lists were made");
+    server.stop().await;
+}

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use relata::config::Config;
+use relata::config::{Access, Config, Credentials};
 use relata::server::RunError;
 use relata::server::operations::{Exposure, OperationsListener};
 use tokio::io::AsyncReadExt as _;
@@ -83,6 +83,51 @@ async fn a_server_without_its_database_lives_and_is_not_ready() {
         assert!(begun.elapsed() < PATIENCE, "{told}");
     }
     assert_eq!(get(server.operations, "/livez").await.status, 200);
+    cluster.resume();
+    until_ready(server.operations, true).await;
+    server.stop().await;
+}
+
+/// Nothing that is asked for, nor anything that goes wrong with it, is shown with a secret.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_page_shows_a_secret() {
+    if !enabled() {
+        return;
+    }
+    let mut cluster =
+        tokio::task::spawn_blocking(|| Cluster::start(Durability::None)).await.expect("a cluster");
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens = folder.path().join("tokens");
+    let (token, password) = ("s3cret-token-0123456789", "hunter2hunter2");
+    std::fs::write(&tokens, format!("{token} ops\n")).expect("a file");
+    let url = cluster.create_database();
+    // Whatever the URL says, the cluster asks for no password.
+    let url = format!("{url}{}password={password}", if url.contains('?') { '&' } else { '?' });
+    let adapt = |config: &mut Config| {
+        config.access = Access::Guarded(Credentials::tokens(tokens.clone()));
+        config.health_interval = Duration::from_millis(50);
+        config.feed.max_staleness = Duration::from_millis(500);
+    };
+    let server = Running::on_url(&url, adapt).await;
+    let shows_none = async || {
+        for path in ["/metrics", "/livez", "/readyz"] {
+            let page = get(server.operations, path).await;
+            assert!(!page.body.is_empty(), "{page:?}");
+            for secret in [token, password, "s3cret", "postgres://"] {
+                assert!(!format!("{page:?}").contains(secret), "{path} shows `{secret}`");
+            }
+        }
+    };
+    let mut client = relata::proto::store_service_client::StoreServiceClient::new(server.channel.clone());
+    let mut request = tonic::Request::new(relata::proto::GetStoreRequest::default());
+    let header = format!("Bearer {token}").parse().expect("a header");
+    request.metadata_mut().insert("authorization", header);
+    client.get_store(request).await.expect("the token is taken");
+    until_ready(server.operations, true).await;
+    shows_none().await;
+    cluster.stop();
+    until_ready(server.operations, false).await;
+    shows_none().await;
     cluster.resume();
     until_ready(server.operations, true).await;
     server.stop().await;
