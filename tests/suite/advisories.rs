@@ -541,7 +541,7 @@ on_both! {
             ask(one).await;
         }
         for (one, other) in &pairs {
-            futures::future::join_all((0..50).map(|at| ask(if at % 2 == 0 { one } else { other }))).await;
+            futures::future::join_all((0..50_u32).map(|at| ask(if at.is_multiple_of(2) { one } else { other }))).await;
         }
         futures::future::join_all(pairs.iter().flat_map(|(one, other)| [one, other]).map(ask)).await;
     }

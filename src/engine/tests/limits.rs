@@ -207,7 +207,8 @@ fn a_ring_of_relations_costs_each_goal_once() {
         let others: Vec<String> =
             (0..RELATIONS).filter(|other| *other != at).map(|other| format!("r{other}")).collect();
         let last = if at == RELATIONS - 1 { " or held" } else { "" };
-        schema.push_str(&format!("    define r{at}: {}{last}\n", others.join(" or ")));
+        let line = format!("    define r{at}: {}{last}\n", others.join(" or "));
+        schema.push_str(&line);
     }
     for (subject, expected) in [("user:ann", "yes"), ("user:bob", "no")] {
         for at in [0, RELATIONS / 2, RELATIONS - 1] {

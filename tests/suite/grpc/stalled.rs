@@ -222,7 +222,7 @@ async fn two_thousand_lists_leave_nothing_behind() {
                 Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}"),
             }
         };
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let read: Vec<_> = list.try_collect().await.expect("all of it");
             assert_eq!(read.iter().map(|message| message.objects.len()).sum::<usize>(), 200);
         } else if number % 4 == 1 {
