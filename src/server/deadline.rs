@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
+use super::admission;
 use super::status::Error;
 
 /// The transport watches the client's deadline too, and would end the call with a bare
@@ -21,8 +22,9 @@ const LONGEST: Duration = Duration::from_mins(5);
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// The deadline of a call that arrived now: its `grpc-timeout` header, but five minutes at most,
-    /// else `default`. Streams without an end have none, and may ask for any.
+    /// The deadline of a call that has its turn now: its `grpc-timeout` header, but five minutes at
+    /// most, else `default`. Its time has run since it arrived. Streams without an end have none, and
+    /// may ask for any.
     #[must_use]
     pub fn of(headers: &HeaderMap, default: Option<Duration>) -> Self {
         let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse);
@@ -33,7 +35,9 @@ impl Deadline {
             }
             None => default,
         };
-        Self(allowed.and_then(|allowed| Instant::now().checked_add(allowed)))
+        let now = Instant::now();
+        let arrived = now.checked_sub(admission::waited()).unwrap_or(now);
+        Self(allowed.and_then(|allowed| arrived.checked_add(allowed)))
     }
 
     /// A deadline that far from now.

@@ -40,7 +40,7 @@ use super::access::{
     AccessLayer, ApiKeys, Authenticator, CertificateGrants, CertificateGrantsError, FromInside, Gate,
     TokenFile, TokenFileError,
 };
-use super::admission::{AdmissionLayer, Ledger, Readers};
+use super::admission::{self, AdmissionLayer, Ledger, Readers};
 use super::journal::JournalError;
 use super::key::Keys;
 use super::node::Node;
@@ -388,6 +388,9 @@ pub fn routes(node: &Arc<Node>, reporter: &HealthReporter) -> Result<Routes, Run
         .add_service(StoreServiceServer::new(Stores(Arc::clone(node))).max_decoding_message_size(limit)))
 }
 
+/// Turns of calls between two looks at the sockets.
+const SOCKET_INTERVAL: u32 = 16;
+
 /// One thread with one runtime and one of the sockets that share the port.
 struct Shard {
     node: Arc<Node>,
@@ -407,7 +410,12 @@ impl Shard {
     fn start(self, index: usize, stopping: watch::Receiver<bool>) -> io::Result<Served> {
         let (sender, receiver) = oneshot::channel();
         self.listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // Sockets and timers are looked at after so many turns: a turn may compute for
+            // milliseconds, and by default there are 61.
+            .event_interval(SOCKET_INTERVAL)
+            .build()?;
         thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let outcome = runtime.block_on(self.serve(stopping));
             // Calls that outlasted the bound end here, with their connections.
@@ -419,6 +427,8 @@ impl Shard {
 
     async fn serve(self, stopping: watch::Receiver<bool>) -> Result<(), RunError> {
         let config = self.node.config();
+        // It ends with the runtime.
+        tokio::spawn(admission::pulse());
         let drain = config.drain;
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(RunError::Start)?;
         let incoming = TcpIncoming::from(listener)
@@ -427,6 +437,10 @@ impl Shard {
         let incoming = accept::incoming(self.door, incoming, self.inside);
         let served = Server::builder()
             .max_concurrent_streams(config.max_concurrent_streams)
+            // A client resets each call whose deadline passes. On a busy node that may be all it has
+            // open before the node looks at any; by default its connection would be closed, and with
+            // it what was answered in time.
+            .http2_max_pending_accept_reset_streams(Some(config.max_concurrent_streams as usize))
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
             .layer(self.observe)

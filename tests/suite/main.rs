@@ -23,6 +23,7 @@ mod memory;
 mod observed;
 mod oidc;
 mod oracle;
+mod overload;
 mod pgbouncer;
 mod postgres;
 mod postgres_faults;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, Either, Ready, ready};
 use http::{Request, Response};
@@ -182,24 +182,22 @@ where
         }
         let parts = Arc::clone(&self.parts);
         let path = admitted.method.path;
+        let refused = |error| Either::Right(Either::Left(ready(Ok(refuse(path, error)))));
+        let waited = lag::begin();
+        parts.ledger.metrics().admission.lag_seconds.observe(waited);
+        let allowed = Deadline::of(request.headers(), None).left().saturating_add(waited);
+        if lag::is_standing(parts.ledger.limits().lag.min(allowed / PATIENCE)) {
+            return refused(parts.ledger.refuse(Resource::Time));
+        }
         let is_stream = parts.streams.contains(path);
         let (place, bytes) = match parts.place(admitted, is_stream) {
             Ok(taken) => taken,
-            Err(error) => return Either::Right(Either::Left(ready(Ok(refuse(path, error))))),
+            Err(error) => return refused(error),
         };
-        let deadline = Deadline::of(request.headers(), None);
         request.extensions_mut().insert(Purse(Arc::clone(&bytes)));
         let counted = Arc::clone(&bytes);
         let call = self.inner.call(request.map(|body| Body::new(Counted { body, bytes: counted })));
-        let arrived = Instant::now();
         Either::Right(Either::Right(Box::pin(async move {
-            // From here on it is this call's turn.
-            let waited = arrived.elapsed();
-            parts.ledger.metrics().admission.lag_seconds.observe(waited);
-            let bound = parts.ledger.limits().lag.min(deadline.left().saturating_add(waited) / PATIENCE);
-            if lag::observe(waited, bound) {
-                return Ok(refuse(path, parts.ledger.refuse(Resource::Time)));
-            }
             let response = call.await?;
             Ok(parts.answer(response, is_stream, bytes, place))
         })))

@@ -21,7 +21,7 @@ mod layer;
 mod ledger;
 mod readers;
 
-pub use lag::is_lagging;
+pub use lag::{is_lagging, pulse, waited};
 pub use layer::{AdmissionLayer, Charge, Purse};
 pub use ledger::{Account, Ledger};
 pub use readers::Readers;

@@ -19,4 +19,5 @@ mod one_group_many_conflicts;
 mod order_and_memo;
 mod paging_across_nodes_while_writing;
 mod schema_and_clock_races;
+mod starvation;
 mod the_disk_is_full;
