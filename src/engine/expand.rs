@@ -6,7 +6,7 @@ use std::fmt;
 use super::limits::{Meter, Stop, Work, progress};
 use super::scope::Scope;
 use super::verdict::{EngineError, Progress};
-use crate::graph::{Edge, Ordinal, SubjectNode, View};
+use crate::graph::{Edge, Met, Ordinal, SubjectNode, View};
 use crate::schema::{KindId, RelationId, Rewrite, Rules, SubjectKind};
 use crate::tuple::{Object, RelationName, Tuple};
 
@@ -233,16 +233,17 @@ impl Tuples {
     ) -> Result<(), Stop> {
         while let Some(kind) = kinds.get(self.kind).copied() {
             if let Ok(from) = u32::try_from(self.from) {
-                for Edge { node, attributes } in scope.view.members(object, relation, kind, Ordinal(from)) {
+                for met in scope.view.members(object, relation, kind, Ordinal(from)) {
                     meter.edge()?;
-                    self.from = u64::from(node.0) + 1;
+                    self.from = u64::from(met.node().0) + 1;
+                    let Met::Edge(Edge { node, attributes }) = met else { continue };
                     if let Some(userset) = userset(node) {
                         self.usersets.push(userset);
                     } else {
                         let subject = SubjectNode { kind, node };
                         self.found.push(scope.tuple(object, relation, subject, attributes));
                     }
-                    meter.results((self.found.len() + self.usersets.len()) as u64)?;
+                    meter.leaf((self.found.len() + self.usersets.len()) as u64)?;
                 }
             }
             self.kind += 1;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::limits::{Meter, Stop};
 use super::scope::Scope;
-use crate::graph::{AttributesId, Edge, Ordinal, SubjectNode, View};
+use crate::graph::{AttributesId, Edge, Met, Ordinal, SubjectNode, View};
 use crate::schema::{KindId, RelationId, Rule, RuleId, Rules, SubjectKind, TypeId};
 
 /// Has the subject the rule on the object?
@@ -262,10 +262,12 @@ impl Scan {
         mut visit: impl FnMut(Edge, &mut Meter<'_>) -> Result<ControlFlow<()>, Stop>,
     ) -> Result<ControlFlow<()>, Stop> {
         let Ok(from) = u32::try_from(self.from) else { return Ok(ControlFlow::Continue(())) };
-        for edge in scope.view.members(goal.object, relation, kind, Ordinal(from)) {
+        for met in scope.view.members(goal.object, relation, kind, Ordinal(from)) {
             meter.edge()?;
-            self.from = u64::from(edge.node.0) + 1;
-            if visit(edge, meter)?.is_break() {
+            self.from = u64::from(met.node().0) + 1;
+            if let Met::Edge(edge) = met
+                && visit(edge, meter)?.is_break()
+            {
                 return Ok(ControlFlow::Break(()));
             }
         }

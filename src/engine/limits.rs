@@ -14,6 +14,9 @@ pub struct Limits {
     pub edges: u64,
     /// Results of a list. Default 10 million.
     pub results: u64,
+    /// Tuples and usersets in one leaf of an Expand. Default 100,000, some megabytes of answer: what
+    /// is larger is read page by page.
+    pub leaf: u64,
     /// Memory of the search's tables, in bytes, estimated. Default 1 GiB.
     pub bytes: u64,
     /// Work of one evaluation of one condition. Default 100,000.
@@ -31,6 +34,7 @@ impl Default for Limits {
             goals: 5_000_000,
             edges: 20_000_000,
             results: 10_000_000,
+            leaf: 100_000,
             bytes: 1 << 30,
             condition: 100_000,
             depth: None,
@@ -139,6 +143,14 @@ impl Meter<'_> {
     pub(super) fn results(&self, count: u64) -> Result<(), Stop> {
         if count > self.limits.results {
             return Err(self.exceeded(LimitKind::Results, self.limits.results));
+        }
+        Ok(())
+    }
+
+    /// Checks the size of a leaf.
+    pub(super) fn leaf(&self, count: u64) -> Result<(), Stop> {
+        if count > self.limits.leaf {
+            return Err(self.exceeded(LimitKind::Leaf, self.limits.leaf));
         }
         Ok(())
     }

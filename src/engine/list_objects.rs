@@ -21,7 +21,7 @@ use super::memo::Memo;
 use super::scope::Scope;
 use super::solver::{Slice, Solver};
 use super::verdict::{EngineError, Progress, Truth, Verdict};
-use crate::graph::{Ordinal, SubjectNode, View};
+use crate::graph::{Met, Ordinal, SubjectNode, View};
 use crate::schema::{KindId, RelationId, Rule, RuleId, Rules, SubjectKind};
 
 /// An object found.
@@ -288,9 +288,10 @@ impl Ascent {
             };
             let subject = SubjectNode { kind: way.kind, node };
             if let Ok(from) = u32::try_from(climb.from) {
-                for edge in slice.scope.view.holders(subject, way.tuples, Ordinal(from)) {
+                for met in slice.scope.view.holders(subject, way.tuples, Ordinal(from)) {
                     slice.meter.edge()?;
-                    climb.from = u64::from(edge.node.0) + 1;
+                    climb.from = u64::from(met.node().0) + 1;
+                    let Met::Edge(edge) = met else { continue };
                     let memo = &mut slice.memo.conditions;
                     let truth = memo.truth(slice.scope, edge.attributes, &mut slice.meter);
                     if truth != Truth::No {

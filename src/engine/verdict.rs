@@ -69,6 +69,8 @@ pub enum LimitKind {
     Edges,
     /// Results found.
     Results,
+    /// Tuples and usersets in one leaf of an Expand.
+    Leaf,
     /// Memory of the search, in bytes.
     Bytes,
 }
@@ -82,6 +84,7 @@ impl LimitKind {
             Self::Goals => "goals",
             Self::Edges => "tuples",
             Self::Results => "results",
+            Self::Leaf => "tuples in one leaf",
             Self::Bytes => "bytes of memory",
         }
     }

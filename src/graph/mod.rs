@@ -53,4 +53,4 @@ pub use binding::Binding;
 pub use index::{Ids, Index, IndexFull};
 pub use question::QuestionView;
 pub use snapshot::{Keeper, Remains, Snapshot};
-pub use view::{AttributesId, Edge, Ordinal, SubjectNode, View};
+pub use view::{AttributesId, Edge, Met, Ordinal, SubjectNode, View};

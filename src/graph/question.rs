@@ -8,7 +8,7 @@ use super::binding::{Binding, Gate};
 use super::dictionary::{LOCAL, WILDCARD};
 use super::overlay::{Entry, Merged, Overlay, Place, edge};
 use super::snapshot::{Forward, Reverse, Snapshot};
-use super::view::{AttributesId, Edge, Ordinal, SubjectNode, View};
+use super::view::{AttributesId, Edge, Met, Ordinal, SubjectNode, View};
 use crate::schema::{KindId, RelationId, Rules};
 use crate::time::Timestamp;
 use crate::tuple::{Attributes, Object, Subject, Tuple, TupleKey};
@@ -137,6 +137,10 @@ impl QuestionView {
         gate.admits(carried, || self.lookup(carried.id()?))
     }
 
+    fn meet(&self, gate: Gate<'_>, (node, carried): (Ordinal, Carried)) -> Met {
+        if self.admits(gate, carried) { Met::Edge(edge((node, carried))) } else { Met::Passed(node) }
+    }
+
     fn lookup(&self, id: AttributesId) -> Option<&Attributes> {
         match self.overlay.as_ref().and_then(|overlay| overlay.attributes(id)) {
             Some(attributes) => Some(attributes),
@@ -230,7 +234,7 @@ impl View for QuestionView {
         relation: RelationId,
         kind: KindId,
         from: Ordinal,
-    ) -> impl Iterator<Item = Edge> {
+    ) -> impl Iterator<Item = Met> {
         let gate = self.gate(relation, kind);
         let open = (!gate.is_shut()).then(|| {
             let stored = self.stored_members(object, relation, kind, from);
@@ -241,7 +245,7 @@ impl View for QuestionView {
                 }
             }
         });
-        open.into_iter().flatten().filter(move |(_, carried)| self.admits(gate, *carried)).map(edge)
+        open.into_iter().flatten().map(move |at| self.meet(gate, at))
     }
 
     fn holders(
@@ -249,7 +253,7 @@ impl View for QuestionView {
         subject: SubjectNode,
         relation: RelationId,
         from: Ordinal,
-    ) -> impl Iterator<Item = Edge> {
+    ) -> impl Iterator<Item = Met> {
         let gate = self.gate(relation, subject.kind);
         let open = (!gate.is_shut()).then(|| {
             let stored = self.stored_holders(subject, relation, from);
@@ -261,7 +265,7 @@ impl View for QuestionView {
                 )),
             }
         });
-        open.into_iter().flatten().filter(move |(_, carried)| self.admits(gate, *carried)).map(edge)
+        open.into_iter().flatten().map(move |at| self.meet(gate, at))
     }
 
     fn attributes(&self, id: AttributesId) -> &Attributes {

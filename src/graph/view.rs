@@ -1,7 +1,7 @@
 //! How the engine sees tuples: a narrow trait over dense ids.
 //!
-//! Expired tuples and tuples the schema does not allow are skipped by the implementations, in
-//! one place, so that the engine never meets one. Everything is sorted by ordinal, and every
+//! Expired tuples and tuples the schema does not allow are told from others by the implementations,
+//! in one place, so that the engine never sees what one says. Everything is sorted by ordinal, and every
 //! scan can start anywhere, so that a search can be suspended in the middle of a large set.
 
 use crate::schema::{KindId, RelationId};
@@ -25,6 +25,36 @@ pub struct Edge {
     pub attributes: Option<AttributesId>,
 }
 
+/// What a scan comes upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Met {
+    /// A tuple that counts.
+    Edge(Edge),
+    /// One that has expired or is not allowed. It is passed over, and that is work like any other:
+    /// there may be millions in a row.
+    Passed(Ordinal),
+}
+
+impl Met {
+    /// The tuple, if it counts.
+    #[must_use]
+    pub fn edge(self) -> Option<Edge> {
+        match self {
+            Self::Edge(edge) => Some(edge),
+            Self::Passed(_) => None,
+        }
+    }
+
+    /// Where it stands: a scan goes on behind it.
+    #[must_use]
+    pub fn node(self) -> Ordinal {
+        match self {
+            Self::Edge(edge) => edge.node,
+            Self::Passed(node) => node,
+        }
+    }
+}
+
 /// A subject in dense ids: its kind, and the ordinal of its object (zero for a wildcard).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubjectNode {
@@ -46,15 +76,11 @@ pub trait View {
         relation: RelationId,
         kind: KindId,
         from: Ordinal,
-    ) -> impl Iterator<Item = Edge>;
+    ) -> impl Iterator<Item = Met>;
 
     /// Objects on which the subject has a tuple of the relation, ascending, from `from` on.
-    fn holders(
-        &self,
-        subject: SubjectNode,
-        relation: RelationId,
-        from: Ordinal,
-    ) -> impl Iterator<Item = Edge>;
+    fn holders(&self, subject: SubjectNode, relation: RelationId, from: Ordinal)
+    -> impl Iterator<Item = Met>;
 
     /// What an edge carries.
     fn attributes(&self, id: AttributesId) -> &Attributes;

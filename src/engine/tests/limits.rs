@@ -119,9 +119,12 @@ fn a_limit_never_changes_an_answer() {
 fn lists_end_with_an_error_when_there_are_too_many_results() {
     let mut tuples: Vec<String> = (0..50).map(|i| format!("doc:{i}#allowed@user:ann")).collect();
     tuples.extend((0..50).map(|i| format!("doc:1#allowed@user:{i}")));
-    let mut world = World::new(SCHEMA, tuples).with_limits(Limits { results: 20, ..Limits::default() });
+    let mut world =
+        World::new(SCHEMA, tuples).with_limits(Limits { results: 20, leaf: 30, ..Limits::default() });
     let is_cut =
         |error| matches!(error, EngineError::LimitExceeded { limit: LimitKind::Results, allowed: 20, .. });
+    let is_too_large =
+        |error| matches!(error, EngineError::LimitExceeded { limit: LimitKind::Leaf, allowed: 30, .. });
     let relation = world.relation("doc", "allowed");
     let (object, subject, kind) = (world.object("doc:1"), world.subject("user:ann"), world.kind("user"));
 
@@ -143,6 +146,39 @@ fn lists_end_with_an_error_when_there_are_too_many_results() {
     let Progress::Done(Err(error)) = Expand::new(object, relation).run(&world.scope(), &mut u64::MAX.clone())
     else {
         panic!("too many");
+    };
+    assert!(is_too_large(error));
+}
+
+/// A relation whose tuples have all expired, or are of a condition that its schema has dropped,
+/// is work for whoever asks until they are swept away.
+#[test]
+fn tuples_that_do_not_count_are_work() {
+    let mut tuples: Vec<String> =
+        (0..500).map(|i| format!("doc:1#allowed@group:{i}#member with gone")).collect();
+    tuples.extend((0..500).map(|i| format!("doc:{i}#allowed@user:ann with gone")));
+    tuples.push("doc:1#allowed@group:500#member".to_owned());
+    tuples.push("group:500#member@user:bob".to_owned());
+    let mut world = World::new(SCHEMA, &tuples);
+    assert_eq!(world.check("doc:1#allowed@user:bob"), "yes");
+    assert_eq!(world.check("doc:1#allowed@user:ann"), "no");
+
+    let mut world = World::new(SCHEMA, &tuples).with_limits(Limits { edges: 400, ..Limits::default() });
+    let is_cut =
+        |error| matches!(error, EngineError::LimitExceeded { limit: LimitKind::Edges, allowed: 400, .. });
+    let answer = world.check("doc:1#allowed@user:bob");
+    assert!(answer.starts_with("error: the search exceeded its limit of 400 tuples"), "{answer}");
+    let relation = world.relation("doc", "allowed");
+    let (object, subject) = (world.object("doc:1"), world.subject("user:ann"));
+    let Progress::Done(Err(error)) =
+        ListObjects::new(subject, relation).run(&world.scope(), &mut Memo::new(), &mut u64::MAX.clone())
+    else {
+        panic!("too much");
+    };
+    assert!(is_cut(error));
+    let Progress::Done(Err(error)) = Expand::new(object, relation).run(&world.scope(), &mut u64::MAX.clone())
+    else {
+        panic!("too much");
     };
     assert!(is_cut(error));
 }

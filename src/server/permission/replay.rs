@@ -13,7 +13,7 @@ use crate::engine::{
     EngineError, Explain, Explanation, ExplanationNode, Finding, Limits, ListObjects, ListRelations,
     ListSubjects, Memo, Progress, Scope,
 };
-use crate::graph::{AttributesId, Edge, Ordinal, SubjectNode, View};
+use crate::graph::{AttributesId, Edge, Met, Ordinal, SubjectNode, View};
 use crate::schema::{KindId, RelationId, Rules, TypeId};
 use crate::server::journal::{Outline, Redactor, Retold};
 use crate::tuple::{Attributes, Object, Tuple};
@@ -222,7 +222,7 @@ impl<V: View> View for Counted<'_, V> {
         relation: RelationId,
         kind: KindId,
         from: Ordinal,
-    ) -> impl Iterator<Item = Edge> {
+    ) -> impl Iterator<Item = Met> {
         self.view.members(object, relation, kind, from).inspect(move |_| self.count(relation))
     }
 
@@ -231,7 +231,7 @@ impl<V: View> View for Counted<'_, V> {
         subject: SubjectNode,
         relation: RelationId,
         from: Ordinal,
-    ) -> impl Iterator<Item = Edge> {
+    ) -> impl Iterator<Item = Met> {
         self.view.holders(subject, relation, from).inspect(move |_| self.count(relation))
     }
 

@@ -14,7 +14,7 @@ use relata::datastore::{
     StoredKey, StoredSchema, TupleFilter, TuplePage, Update, Upkeep, Write,
 };
 use relata::feed::FeedSettings;
-use relata::graph::{Ordinal, QuestionView, View};
+use relata::graph::{Met, Ordinal, QuestionView, View};
 use relata::metrics::Metrics;
 use relata::revision::{Revision, StoreId, WriteId};
 use relata::schema::{KindId, RelationId, SubjectKind};
@@ -72,7 +72,7 @@ pub fn shown(view: &mut QuestionView) -> Vec<String> {
             let object = QuestionView::object(view, &object.parse().unwrap());
             for kind in 0..rules.kind_count() {
                 let kind = KindId(u16::try_from(kind).unwrap());
-                for edge in view.members(object, relation_id, kind, Ordinal(0)) {
+                for edge in view.members(object, relation_id, kind, Ordinal(0)).filter_map(Met::edge) {
                     let subject = match rules.subject_kind(kind) {
                         SubjectKind::Object(_) => Subject::Object(View::object(view, edge.node)),
                         SubjectKind::Wildcard(id) => {
