@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::feed::At;
 use crate::graph::Snapshot;
 use crate::proto;
@@ -15,6 +17,10 @@ use crate::tuple::{Subject, Tuple};
 
 /// Tuples judged between two looks at whether anybody still waits.
 const STRIDE: usize = 4_096;
+
+/// Stores judged at once. A judgement keeps a processor busy and a snapshot alive for seconds, so
+/// that they wait for each other.
+static JUDGING: Semaphore = Semaphore::const_new(1);
 
 /// Orphans by relation and kind of subject.
 pub(super) type Orphans = BTreeMap<(String, String), Found>;
@@ -35,6 +41,7 @@ pub(super) async fn find(
     now: Timestamp,
     sample: usize,
 ) -> Result<Orphans, Error> {
+    let _turn = turn().await?;
     let abandoned = Abandoned::default();
     let gone = Arc::clone(&abandoned.0);
     let work = node.in_background(async move {
@@ -56,6 +63,7 @@ pub(super) async fn none_since(
     if published.write_tag(earlier.revision) != Some(earlier.write_tag) {
         return Ok(false);
     }
+    let _turn = turn().await?;
     let Some(entries) = published.changes_after(earlier.revision, usize::MAX) else { return Ok(false) };
     let work = node.in_background(async move {
         tokio::task::spawn_blocking(move || {
@@ -70,6 +78,12 @@ pub(super) async fn none_since(
         .await
     });
     work.await?.map_err(|error| Error::Internal(anyhow::Error::new(error)))
+}
+
+/// Waits for the judgements of others. Whoever waits may give up.
+async fn turn() -> Result<SemaphorePermit<'static>, Error> {
+    // INVARIANT: nobody closes it.
+    JUDGING.acquire().await.map_err(|_| Error::ShuttingDown)
 }
 
 /// Says so when it is dropped.
