@@ -358,7 +358,7 @@ impl Client {
             "TUPLE_NOT_FOUND" => return Told::Refused(Refusal::NotFound),
             "PRECONDITION_FAILED" => return Told::Refused(Refusal::Condition),
             "SCHEMA_CHANGED" => return Told::Refused(Refusal::SchemaChanged),
-            "DATABASE_UNAVAILABLE" | "QUEUE_FULL" => Told::Refused(Refusal::Unable),
+            "DATABASE_UNAVAILABLE" | "QUEUE_FULL" | "OVERLOADED" => Told::Refused(Refusal::Unable),
             "REPLICA_STALE" | "STORE_LOADING" | "HISTORY_DIVERGED" | "SHUTTING_DOWN" | "ZOOKIE_AHEAD"
             | "OUTCOME_UNKNOWN" | "DEADLINE_EXCEEDED" | "STREAM_TOO_OLD" => Told::Nothing,
             // Not of the server: the connection broke, or there was none.

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use relata::proto;
-use relata::proto::consistency::Requirement;
-use relata::revision::Revision;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::{Running, consistency, question, reason, refused};
-use crate::grpc::zookies::moved;
+use super::{Running, question, reason, refused};
 use crate::observed::scrape_until;
 
 async fn health(server: &Running) {
@@ -28,20 +25,25 @@ fn overloaded(status: &Status, of: &str) {
     assert!(status.message().contains(of), "{status:?}");
 }
 
-/// Calls that wait for a revision that does not come take up places; when they end there is room
-/// again. Health is asked all the same.
+/// Writes that wait for a database somebody else has locked take up places; when they end there is
+/// room again. Health is asked all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_under_way_are_bounded() {
-    let server = Running::sqlite(|config| config.admission.calls = 10).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("relata.db");
+    let server = Running::on_file(path.clone(), |config| config.admission.calls = 10).await;
     server.with_schema().await;
     let text = "doc:1#owner@user:ann";
-    let ahead = moved(&server.touch(&[text]).await, Revision(1_000));
+    server.touch(&[text]).await;
+    let foreign = rusqlite::Connection::open(path).expect("a connection");
+    foreign.busy_timeout(Duration::from_secs(30)).expect("patience");
+    foreign.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     let waiting: Vec<_> = (0..8)
         .map(|_| {
-            let mut client = server.permissions();
-            let requirement = consistency(Requirement::AtLeast(ahead.clone()));
-            let request = proto::CheckRequest { consistency: requirement, ..question(text) };
-            tokio::spawn(async move { client.check(request).await })
+            let mut client = server.tuples();
+            let updates = vec![super::update(proto::update::Operation::Touch, text)];
+            let request = proto::WriteRequest { updates, ..Default::default() };
+            tokio::spawn(async move { client.write(request).await })
         })
         .collect();
     let held = |exposition: &_| held(exposition, "calls") >= 8.0;
@@ -54,6 +56,7 @@ async fn calls_under_way_are_bounded() {
     }
     scrape_until(server.operations, "no call under way", |exposition| self::held(exposition, "calls") == 0.0)
         .await;
+    foreign.execute_batch("ROLLBACK").expect("given back");
     server.verdict(text).await;
     server.stop().await;
 }

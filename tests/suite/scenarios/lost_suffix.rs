@@ -358,7 +358,8 @@ async fn sqlite_under_a_killed_server() {
         }
         0
     });
-    while !owned(&server.client).await.is_ok_and(|owned| owned.contains("doc:late2")) {}
+    // Once the fourth is there, the third has been acknowledged.
+    while !owned(&server.client).await.is_ok_and(|owned| owned.contains("doc:late3")) {}
     server.kill();
     assert!(writing.await.expect("no panic") > 2, "nothing was written at the end");
     assert_ne!(end(stream).await.code(), Code::Ok);

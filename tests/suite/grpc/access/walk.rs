@@ -104,7 +104,7 @@ async fn described(guarded: &Guarded) -> BTreeSet<String> {
 
 /// Somebody who passed the access layer may be told anything but this.
 #[track_caller]
-fn passed(method: &str, outcome: Result<(), Status>) {
+fn passed(method: &str, outcome: &Result<(), Status>) {
     let code = outcome.as_ref().map_or_else(Status::code, |()| Code::Ok);
     let refusals = [Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
     assert!(!refusals.contains(&code), "{method} should let this one in: {outcome:?}");
@@ -123,7 +123,7 @@ pub async fn nothing_is_granted(channel: &Channel, token: Option<&str>, stranger
         println!("{method}");
         let outcome = probe(channel, &format!("/{method}"), token).await;
         match (needs, stranger) {
-            (Nothing, _) | (Credential, Stranger::Known) => passed(method, outcome),
+            (Nothing, _) | (Credential, Stranger::Known) => passed(method, &outcome),
             (Store(_) | Everything, Stranger::Known) => drop(denied(outcome)),
             (Credential | Store(_) | Everything, Stranger::Unknown) => drop(unauthenticated(outcome)),
         }
@@ -177,7 +177,7 @@ on_both_guarded! {
             println!("{method}");
             let (path, needs) = (format!("/{method}"), needs(method));
             let let_in = async |credential: Option<&str>| {
-                passed(method, probe(channel, &path, credential).await);
+                passed(method, &probe(channel, &path, credential).await);
             };
             if matches!(needs, Nothing) {
                 let_in(None).await;
@@ -240,8 +240,8 @@ on_both_guarded! {
         let deletes = |method: &str| method.ends_with("/DeleteStore");
         for method in of_stores().filter(|method| !deletes(method)) {
             for store in ["other", &other.id] {
-                passed(method, ask(method, store, &there).await);
-                passed(method, ask(method, store, &everywhere).await);
+                passed(method, &ask(method, store, &there).await);
+                passed(method, &ask(method, store, &everywhere).await);
             }
         }
         for method in of_stores().filter(|method| deletes(method)) {
