@@ -195,6 +195,37 @@ async fn a_fenced_primary_is_not_written_to() {
     assert_eq!(node.tuples().await, before + 1);
 }
 
+/// An operator who has every commit wait for a standby hears of none before the standby has it, however
+/// long it is away: no time limit of ours ends that wait, and what is not known is not acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_a_standby_is_not_acknowledged() {
+    if !enabled() {
+        return;
+    }
+    let cluster = Cluster::start(Durability::Process);
+    let node = Node::before(&cluster.create_database()).await;
+    node.warm().await;
+    let before = node.tuples().await;
+    let committers = node.committers();
+    cluster.set("synchronous_standby_names = 'absent'");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut acknowledged = 0;
+    let told = loop {
+        let write = create(&format!("doc:waits-{acknowledged}#viewer@user:ann"));
+        match committers.write(node.store, write, Instant::now() + ROUND_TRIP * 4).await {
+            // The server has not taken up the setting yet.
+            Ok(_) => acknowledged += 1,
+            Err(error) => break format!("{error:?}"),
+        }
+        assert!(Instant::now() < deadline, "writes are acknowledged that no standby has");
+    };
+    assert!(told.contains("OutcomeUnknown"), "{told}");
+    cluster.set("synchronous_standby_names = ''");
+    committers.write(node.store, create("doc:after#viewer@user:ann"), soon()).await.expect("committed");
+    // What waited was committed when the wait was over, once.
+    assert_eq!(node.tuples().await, before + acknowledged + 2);
+}
+
 /// In mid-conversation the way leads elsewhere: first nowhere, then to a standby, then to the
 /// primary again. Who waits long enough does not notice.
 #[tokio::test(flavor = "multi_thread")]

@@ -191,7 +191,8 @@ impl Cluster {
         self.until("it is a primary", "select not pg_is_in_recovery()");
     }
 
-    fn set(&self, setting: &str) {
+    /// Changes a setting of the whole cluster.
+    pub fn set(&self, setting: &str) {
         let set = self.ask(&format!("alter system set {setting}"));
         let set = set.and_then(|_| self.ask("select pg_reload_conf()"));
         assert!(set.is_some(), "`{setting}` was refused:\n{}", self.log());
