@@ -117,13 +117,31 @@ fn row(times: f64, kind: Kind, length: Duration, samples: &[Sample], resident: u
 
 /// Asks for ever more lists of a kind, and holds what became of them against what is promised.
 ///
-/// In the long form `kept` of the goodput must be left.
+/// In the long form `kept` of the goodput must be left. The short form asks from a slow build on a
+/// machine that others use, so that it asks for less, three times if need be: what collapses under
+/// overload keeps a tenth and less of its goodput, and does so each time.
 async fn four_times(lists: Kind, name: &'static str, kept: f64) {
     let _alone = alone().await;
     let long =
         std::env::var("RELATA_OVERLOAD_SECONDS").ok().map(|text| text.parse::<u64>().expect("seconds"));
-    let length = Duration::from_secs(long.unwrap_or(3));
-    let steps = if long.is_some() { &STEPS[..] } else { &SHORT_STEPS[..] };
+    if let Some(seconds) = long {
+        let page = measured(lists, name, Duration::from_secs(seconds), &STEPS).await;
+        page.publish();
+        judged(&page, kept, 0.95).unwrap_or_else(|wrong| panic!("{wrong}"));
+        return;
+    }
+    let mut wrong = Vec::new();
+    while wrong.len() < 3 {
+        match judged(&measured(lists, name, Duration::from_secs(3), &SHORT_STEPS).await, 0.3, 0.8) {
+            Ok(()) => return,
+            Err(what) => wrong.push(what),
+        }
+    }
+    panic!("{wrong:#?}");
+}
+
+/// What becomes of lists in each step of load.
+async fn measured(lists: Kind, name: &'static str, length: Duration, steps: &[f64]) -> Page {
     let stores = [GREEDY, POLITE[0], POLITE[1], POLITE[2]];
     let world = Arc::new(World::start(&stores, &[]).await);
     let idle = world.idle(GREEDY, if lists == Kind::LongList { FAR } else { NEAR }).await;
@@ -144,22 +162,30 @@ async fn four_times(lists: Kind, name: &'static str, kept: f64) {
     }
     page.recovered = recovery(&world, lists, idle).await;
     println!("as fast as before {} ms after the load", ms(page.recovered));
-    if long.is_some() {
-        page.publish();
-    }
+    page
+}
 
+/// Whether what is promised was kept: this part of the goodput, and of what those are served who ask
+/// for little.
+fn judged(page: &Page, kept: f64, served: f64) -> Result<(), String> {
     let peak = page.rows.iter().map(|row| row.goodput).fold(0.0, f64::max);
     let (first, last) = (&page.rows[0], &page.rows[page.rows.len() - 1]);
-    assert!(last.greedy.refused > 0, "it was not asked for too much: {}", last.line());
-    // The short form asks from a slow build on a machine that others use: what is left of the
-    // goodput where overload collapses is a tenth and less.
-    let (kept, served) = if long.is_some() { (kept, 0.95) } else { (0.3, 0.8) };
-    assert!(last.goodput >= kept * peak, "goodput fell to {:.0} of {peak:.0} a second", last.goodput);
-    assert!(last.polite.share() >= served, "who asks for little is answered: {}", last.line());
-    assert!(last.checks.share() >= served && last.health.share() >= served, "{}", last.line());
-    let bound = first.resident + first.resident / 4 + (32 << 20);
-    assert!(last.resident <= bound, "{} bytes, and {} before", last.resident, first.resident);
-    assert!(page.recovered < Duration::from_secs(2), "{:?}", page.recovered);
+    let wrong = if last.greedy.refused == 0 {
+        "it was not asked for too much"
+    } else if last.goodput < kept * peak {
+        "the goodput fell"
+    } else if last.polite.share() < served {
+        "who asks for little is not answered"
+    } else if last.checks.share() < served || last.health.share() < served {
+        "short questions or health are not answered"
+    } else if last.resident > first.resident + first.resident / 4 + (32 << 20) {
+        "memory grows"
+    } else if page.recovered >= Duration::from_secs(2) {
+        "it takes too long to recover"
+    } else {
+        return Ok(());
+    };
+    Err(format!("{wrong}: {}; after {}; recovered in {:?}", last.line(), first.line(), page.recovered))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
