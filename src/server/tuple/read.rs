@@ -39,7 +39,7 @@ pub(super) async fn read(
     request.page_size = 0;
     let digest = RequestDigest::of(call.method, Some(replica.store()), &request);
 
-    let reading = |pin: Pin, after| {
+    let reading = |pin: Pin, after: Option<TupleKey>| {
         let reach = node.config().feed.ring_changes;
         let (datastore, store) = (Arc::clone(node.datastore()), replica.store());
         let reader = PinnedReader::new(datastore, store, (pin.revision, pin.write), filter.clone(), reach);
@@ -50,6 +50,7 @@ pub(super) async fn read(
             remaining: page_size,
             zookie: zookie.to_string(),
             messages: VecDeque::new(),
+            goes_on: after.is_some(),
             after,
             digest,
             pin,
@@ -70,7 +71,9 @@ pub(super) async fn read(
             match reading.advance().await {
                 // What memory had is lost, and nobody has seen it. The database has something else,
                 // and soon memory has too.
-                Err(Error::HistoryLost { .. }) => consistency::newest(&node, &call, &replica).await?,
+                Err(Error::Feed(FeedError::HistoryDiverged)) => {
+                    consistency::newest(&node, &call, &replica).await?
+                }
                 outcome => {
                     outcome?;
                     break reading;
@@ -100,6 +103,8 @@ struct Reading {
     /// `None` once everything has been read.
     reader: Option<PinnedReader>,
     after: Option<TupleKey>,
+    /// Whether the caller came with a cursor.
+    goes_on: bool,
     /// How many tuples the page may still hold; `None`: all there are.
     remaining: Option<u32>,
     chunk: u32,
@@ -136,7 +141,7 @@ impl Reading {
                 (reader, page)
             })
             .await?;
-        let page = page.map_err(|error| refused(error, &self.pin))?;
+        let page = page.map_err(|error| refused(error, &self.pin, self.goes_on))?;
 
         let fetched = u32::try_from(page.tuples.len()).unwrap_or(u32::MAX);
         self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(fetched));
@@ -167,13 +172,32 @@ impl Reading {
     }
 }
 
-fn refused(error: PageError, pin: &Pin) -> Error {
+/// `goes_on`: the caller came with a cursor, which then is of a history that is lost. Whoever did not
+/// has nothing that could be lost, and asks again.
+fn refused(error: PageError, pin: &Pin, goes_on: bool) -> Error {
     match error {
         PageError::OutOfReach { .. } => Error::Feed(FeedError::OutOfRange { revision: pin.revision }),
         // The revision was there when the list began.
-        PageError::Ahead { .. } | PageError::Lost { .. } => {
+        PageError::Ahead { .. } | PageError::Lost { .. } if goes_on => {
             Error::HistoryLost { field: "cursor", fork: None }
         }
+        PageError::Ahead { .. } | PageError::Lost { .. } => Error::Feed(FeedError::HistoryDiverged),
         PageError::Datastore(error) => Error::Record(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::revision::Revision;
+    use crate::time::Timestamp;
+
+    /// The database leaves the history between two pages of one stream.
+    #[test]
+    fn only_who_came_with_a_cursor_has_lost_one() {
+        let pin = Pin { revision: Revision(5), write: [0; 8], schema: None, now: Timestamp::from_micros(0) };
+        let lost = |goes_on| refused(PageError::Lost { at: Revision(5) }, &pin, goes_on);
+        assert!(matches!(lost(true), Error::HistoryLost { field: "cursor", fork: None }));
+        assert!(matches!(lost(false), Error::Feed(FeedError::HistoryDiverged)));
     }
 }

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::grpc::{Running, number, reason};
 use crate::oracle::model::Answer;
-use crate::oracle::world::{NOW, World};
+use crate::oracle::world::{Fact, NOW, Subject, World};
 
 /// A moment that no test sees, in microseconds.
 const FAR: i64 = 4_000_000_000_000_000;
@@ -22,14 +22,22 @@ const FAR: i64 = 4_000_000_000_000_000;
 pub fn world(seed: u64) -> Option<(World, String)> {
     let mut world = World::random(seed);
     let schema = print(&world.schema()).ok()?;
-    let refused: Vec<bool> =
-        world.facts.iter().map(|fact| !fact.contextual && !world.allowed(fact)).collect();
+    let refused: Vec<bool> = world
+        .facts
+        .iter()
+        .map(|fact| says_nothing(fact) || (!fact.contextual && !world.allowed(fact)))
+        .collect();
     let mut refused = refused.into_iter();
     world.facts.retain(|_| refused.next() == Some(false));
     for fact in &mut world.facts {
         fact.expires_at = fact.expires_at.map(|moment| if moment <= NOW { moment } else { FAR });
     }
     Some((world, schema))
+}
+
+/// Whether a fact says that a userset has what it is.
+fn says_nothing(Fact { object, relation, subject, .. }: &Fact) -> bool {
+    *subject == Subject::Userset(object.0, object.1, *relation)
 }
 
 /// Makes the world's store; `None`: the server finds a mistake in its schema.
