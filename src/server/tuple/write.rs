@@ -76,7 +76,11 @@ pub(super) async fn write(
         match node.commit(call, &replica, write).await {
             Ok(committed) => return Ok(answer(node, &replica, committed)),
             Err(Error::Write(WriteError::SchemaChanged { in_force: Some(in_force) })) if named.is_none() => {
-                schema = Some(node.schema_version(&replica, in_force).await?);
+                schema = match node.schema_version(&replica, in_force).await {
+                    // The primary that said so has been replaced since, by one without that schema.
+                    Err(Error::SchemaNotFound { .. }) => newest_schema(node, call, &replica).await?,
+                    found => Some(found?),
+                };
             }
             Err(error) => return Err(error),
         }
